@@ -1,0 +1,50 @@
+// Codes to elements. See docs/codes.md.
+#pragma once
+
+#include "bits.h"
+#include "groups.h"
+#include "metadata.h"
+
+namespace gact::GACT_TARGET {
+
+template <class Real, class T>
+inline void decode_ordinary(const uint8_t* GACT_RESTRICT codes, int length, Real minimum, Real scale, T* GACT_RESTRICT out) {
+  for (int i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
+}
+
+template <class Real, class T>
+inline void fill(T* out, int length, Real value) {
+  T element;
+  from_real(value, &element);
+  for (int i = 0; i < length; ++i) out[i] = element;
+}
+
+// Groups begin .. end - 1 of a tensor. Real is the arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
+template <class Real, class T>
+void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, void* output,
+                int64_t begin, int64_t end) {
+  using F = Fields<Real>;
+  using Field = typename F::Field;
+  alignas(64) uint8_t unpacked[kLargestGroup];
+  const int64_t bytes = code_bytes(group_size, bits);
+  for (int64_t g = begin; g < end; ++g) {
+    const int64_t start = g * group_size;
+    const int length = static_cast<int>(numel - start < group_size ? numel - start : group_size);
+    T* out = static_cast<T*>(output) + start;
+    const uint8_t* packed = codes + g * bytes;
+    Field fields[2];
+    __builtin_memcpy(fields, static_cast<const uint8_t*>(metadata) + g * sizeof(fields), sizeof(fields));
+    if (fields[1] == 0) {
+      Field rest;
+      __builtin_memcpy(&rest, packed, sizeof(rest));
+      using Integer = typename F::Integer;
+      fill(out, length, bit_cast<Real>(static_cast<Integer>((static_cast<uint64_t>(fields[0]) << F::kHalf) | rest)));
+      continue;
+    }
+    // A poisoned group needs no case of its own: NaN + 0 * NaN is NaN.
+    unpack_group(packed, static_cast<int>(padded_length(length)), bits, unpacked);
+    decode_ordinary(unpacked, length, F::read(fields[0]), F::read(fields[1]), out);
+  }
+}
+
+}  // namespace gact::GACT_TARGET

@@ -1,0 +1,44 @@
+// Everything of one instruction set: included by the target_*.cpp files between their pragmas.
+#pragma once
+
+#include "dequantize.h"
+#include "quantize.h"
+#include "table.h"
+
+namespace gact::GACT_TARGET {
+
+inline void pack_bits(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed, int64_t begin, int64_t end) {
+  alignas(64) uint8_t padded[kLargestGroup];
+  for (int64_t g = begin; g < end; ++g) {
+    const int64_t start = g * group_size;
+    const int64_t length = numel - start < group_size ? numel - start : group_size;
+    const uint8_t* group = codes + start;
+    if (length % kPadding != 0) {
+      __builtin_memset(padded, 0, sizeof(padded));
+      __builtin_memcpy(padded, group, static_cast<size_t>(length));
+      group = padded;
+    }
+    pack_group(group, static_cast<int>(padded_length(length)), bits, packed + g * code_bytes(group_size, bits));
+  }
+}
+
+inline void unpack_bits(const uint8_t* packed, int64_t numel, int bits, int64_t group_size, uint8_t* codes, int64_t begin, int64_t end) {
+  alignas(64) uint8_t padded[kLargestGroup];
+  for (int64_t g = begin; g < end; ++g) {
+    const int64_t start = g * group_size;
+    const int64_t length = numel - start < group_size ? numel - start : group_size;
+    unpack_group(packed + g * code_bytes(group_size, bits), static_cast<int>(padded_length(length)), bits, padded);
+    __builtin_memcpy(codes + start, padded, static_cast<size_t>(length));
+  }
+}
+
+constexpr Kernels kKernels = {
+    GACT_NAME,
+    {quantize<float>, quantize<Float16>, quantize<BFloat16>, quantize<double>},
+    {{dequantize<float, float>, dequantize<float, Float16>, dequantize<float, BFloat16>, dequantize<float, double>},
+     {dequantize<double, float>, dequantize<double, Float16>, dequantize<double, BFloat16>, dequantize<double, double>}},
+    pack_bits,
+    unpack_bits,
+};
+
+}  // namespace gact::GACT_TARGET

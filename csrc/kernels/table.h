@@ -1,0 +1,31 @@
+// The kernels of one instruction set, as the bindings call them.
+#pragma once
+
+#include <cstdint>
+
+namespace gact {
+
+enum class Element { kFloat32, kFloat16, kBFloat16, kFloat64 };
+
+using QuantizeGroups = void (*)(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, bool stochastic,
+                                uint8_t* codes, void* metadata, int64_t begin, int64_t end);
+using DequantizeGroups = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size,
+                                  void* output, int64_t begin, int64_t end);
+using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed, int64_t begin,
+                            int64_t end);
+
+struct Kernels {
+  const char* name;
+  QuantizeGroups quantize[4];       // by Element
+  DequantizeGroups dequantize[2][4];  // by the arithmetic (0: float32, 1: float64), then by Element
+  PackGroups pack_bits;
+  PackGroups unpack_bits;
+};
+
+const Kernels& baseline_kernels();
+#if defined(__x86_64__)
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+#endif
+
+}  // namespace gact

@@ -1,0 +1,70 @@
+"""Builds the C++ kernels; everything else about the package is in pyproject.toml.
+
+The extension uses the stable ABIs of Python (cp310) and LibTorch (2.10), so one wheel serves all later versions of both. If the
+compiler is missing or fails the package is built without it and runs on plain torch, unless GACT_REQUIRE_EXTENSION=1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+try:
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+except ImportError:
+    sys.exit(
+        "gact needs torch to build its kernels: run `pip install torch` first, then `pip install --no-build-isolation .` "
+        "(a CPU build of torch is enough: add `--index-url https://download.pytorch.org/whl/cpu`)."
+    )
+
+REQUIRED = os.environ.get("GACT_REQUIRE_EXTENSION", "0") == "1"
+SOURCES = sorted(str(path) for path in Path("csrc").glob("*.cpp"))
+HEADERS = sorted(str(path) for path in Path("csrc").glob("**/*.h"))
+
+
+class BuildKernels(BuildExtension):
+    """Builds the kernels if it can, and says what happens if it cannot."""
+
+    def run(self) -> None:
+        """Build; without the extension required, turn a failure into a message."""
+        try:
+            super().run()
+        except Exception as error:
+            if REQUIRED:
+                raise
+            print(
+                f"\ngact: building the C++ kernels failed ({type(error).__name__}: {error}).\n"
+                "gact: the package is installed without them; it gives the same numbers through plain torch, many times slower.\n"
+                "gact: install a C++17 compiler (g++ 9 or clang 10 and later) and reinstall; GACT_REQUIRE_EXTENSION=1 makes this "
+                "an error.\n",
+                file=sys.stderr,
+            )
+
+
+kernels = CppExtension(
+    "gact._C",
+    SOURCES,
+    depends=HEADERS,
+    include_dirs=["csrc"],
+    py_limited_api=True,
+    optional=not REQUIRED,
+    define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
+    extra_compile_args=[
+        "-std=c++17",
+        "-O3",
+        "-g0",
+        "-fvisibility=hidden",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+    ],
+)
+
+setup(
+    ext_modules=[kernels],
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)

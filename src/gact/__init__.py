@@ -1,0 +1,14 @@
+"""Activation-compressed training for any PyTorch network.
+
+Autograd's saved tensors are held in a few bits each; see ``Compressor``.
+"""
+
+from importlib.metadata import version as _version
+
+from .compressor import Compressor
+from .quantized import QuantizedTensor, quantize
+from .report import Report, Row
+
+__version__ = _version("gact")
+
+__all__ = ["Compressor", "QuantizedTensor", "Report", "Row", "__version__", "quantize"]

@@ -1,0 +1,1 @@
+"""Codes for saved tensors, one file per code."""

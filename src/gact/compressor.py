@@ -1,0 +1,202 @@
+"""The compressor: a context in which the tensors that autograd saves for backward are held in a few bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import warnings
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .consumers import Consumers, Sites
+from .guards import check_bits, check_count, check_group_size, check_seed
+from .hooks import Hooks, transform_is_active
+from .packed import unpack
+from .packer import Held, Packer
+from .parameters import Parameters
+from .records import Settings
+from .report import Report, build_report
+from .steps import Steps
+
+_STATE_VERSION = 1
+_ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
+
+
+class _Thread(threading.local):
+    """How deep a thread has entered, and what belongs to its outermost level."""
+
+    depth = 0
+    hooks: Hooks | None = None
+    consumers: Consumers | None = None
+    packer: Packer | None = None
+
+
+class Compressor:
+    """Holds the tensors that autograd saves for backward in a few bits each.
+
+    The model is not changed. Use it as a context around the forward pass, once a step or once for a whole training::
+
+        compressor = gact.Compressor(model, bits=4)
+        with compressor:
+            loss = criterion(model(inputs), labels)
+        compressor.backward(loss)
+
+    Weights, buffers, statistics, integers, masks and tensors under ``min_bytes`` are left alone and come back bit for
+    bit; other saved tensors are quantized in groups with stochastic rounding, so that what backward reads has the
+    right expectation (GACT, Liu et al., ICML 2022). No global random state is touched.
+
+    Args:
+        model: The network whose parameters are to be recognised and whose module paths the report names. Without it,
+            parameters are known from the autograd graph alone, and frozen weights are taken for activations.
+        bits: Average width of a code, from 1 to 8. With ``adaptive=False`` every tensor gets this width, which must
+            then be whole.
+        adaptive: Choose each tensor's width from its measured sensitivity. This release does not measure yet: every
+            tensor gets the whole part of ``bits``.
+        probe_interval: Steps between two measurements of the sensitivities.
+        group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
+        min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost
+            no bytes. 0 compresses all.
+        seed: Key of the rounding; equal seeds give equal codes.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module | None = None,
+        *,
+        bits: float = 4.0,
+        adaptive: bool = True,
+        probe_interval: int = 1000,
+        group_size: int = 256,
+        min_bytes: int = 65536,
+        seed: int = 0,
+    ) -> None:
+        if model is not None and not isinstance(model, torch.nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}.")
+        self._model = model
+        self._settings = Settings(
+            bits=check_bits(bits, whole=not adaptive),
+            adaptive=bool(adaptive),
+            probe_interval=check_count("probe_interval", probe_interval, 1),
+            group_size=check_group_size(group_size),
+            min_bytes=check_count("min_bytes", min_bytes, 0),
+            seed=check_seed(seed),
+        )
+        self._sites = Sites(model)
+        self._steps = Steps()
+        self._held: Held = weakref.WeakValueDictionary()
+        self._thread = _Thread()
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in dataclasses.asdict(self._settings).items())
+        return f"Compressor({values})"
+
+    def __enter__(self) -> Compressor:
+        """Starts compressing what this thread saves; entering again inside changes nothing."""
+        thread = self._thread
+        if thread.depth == 0:
+            if transform_is_active():
+                self._warn(_ASIDE)
+            else:
+                self._open(thread)
+        thread.depth += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Stops compressing; what was saved inside stays valid until backward has used it."""
+        thread = self._thread
+        thread.depth -= 1
+        if thread.depth or thread.packer is None:
+            return
+        assert thread.hooks is not None
+        assert thread.consumers is not None
+        thread.hooks.pop()
+        thread.consumers.__exit__(kind, error, trace)
+        packer = thread.packer
+        thread.hooks = thread.consumers = thread.packer = None
+        if kind is None and not packer.compressed:
+            self._warn_nothing(packer.saves)
+
+    def _open(self, thread: _Thread) -> None:
+        consumers = Consumers(self._sites)
+        packer = Packer(self._settings, self._steps, self._held, Parameters(self._model), consumers)
+        hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
+        hooks.push()
+        consumers.__enter__()
+        consumers.watch(hooks.foreign, self._warn_foreign)
+        thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
+
+    def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
+        """Runs ``loss.backward()``; the place where sensitivities will be measured when that is due.
+
+        Args:
+            loss: Tensor to differentiate; a scalar unless ``gradient`` is given.
+            gradient: Gradient with respect to ``loss``, of its shape.
+            **options: ``retain_graph``, ``create_graph`` and ``inputs`` of ``torch.Tensor.backward``.
+        """
+        loss.backward(gradient, **options)
+
+    def report(self) -> Report:
+        """What the last step kept, in which code, what it saved, and what was left alone and why.
+
+        The last step is everything saved since the tensors of the step before were all released.
+        """
+        return build_report(self._steps.ledger)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to round exactly as one that never stopped: plain numbers."""
+        settings = self._settings
+        return {"version": _STATE_VERSION, "bits": settings.bits, "seed": settings.seed, "steps": self._steps.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up the state of another compressor.
+
+        Args:
+            state: What ``state_dict`` returned.
+
+        Raises:
+            ValueError: If keys are missing or unknown, or the state is of another version. Nothing is changed then.
+        """
+        expected = {"version", "bits", "seed", "steps"}
+        if set(state) != expected:
+            raise ValueError(
+                f"state must have the keys {sorted(expected)}, got {sorted(state)}. Pass what state_dict() returned."
+            )
+        if state["version"] != _STATE_VERSION:
+            raise ValueError(f"state has version {state['version']!r}; this release reads version {_STATE_VERSION}.")
+        bits = check_bits(state["bits"], whole=not self._settings.adaptive)
+        seed, steps = check_seed(state["seed"]), check_count("steps", state["steps"], 0)
+        self._settings = dataclasses.replace(self._settings, bits=bits, seed=seed)
+        self._steps.count = steps
+
+    def _warn_foreign(self, name: str) -> None:
+        self._warn(
+            f"gact does not see what is saved inside the inner saved-tensor hooks {name}: autograd calls only the "
+            "innermost pair. Leave that context to have these tensors compressed."
+        )
+
+    def _warn_nothing(self, saves: int) -> None:
+        if not saves:
+            self._warn(
+                "gact compressed nothing: autograd saved no tensor inside the context. Was forward run inside it, with "
+                "gradients enabled?"
+            )
+            return
+        reasons = sorted({tally.decision.reason for tally in self._steps.ledger.tallies.values()}) or ["parameter"]
+        self._warn(
+            f"gact compressed nothing: all {saves} saved tensors were left alone ({', '.join(reasons)}). Small means "
+            f"under min_bytes={self._settings.min_bytes}; report() names each of them."
+        )
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, UserWarning, stacklevel=4)

@@ -1,0 +1,159 @@
+"""Who is saving: the op, the slot and the module path behind a call of the pack hook.
+
+NOTE: How the consumer is known
+A pack hook sees a tensor and nothing else. While a context is open a ``TorchFunctionMode`` notes the op that is
+running and two global module hooks keep the stack of running modules, so that a save which happens inside the op
+belongs to that pair. Ops that bypass torch functions (custom autograd Functions, ops called from C++) are reported
+as ``unknown``. Python composites such as ``F.multi_head_attention_forward`` are seen as one op: torch gives no way
+to look inside one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from .records import Site
+
+UNKNOWN = "unknown"
+
+
+class _Frame:
+    """One running module: its path and how many calls of each op have saved so far."""
+
+    __slots__ = ("calls", "module", "path")
+
+    def __init__(self, module: torch.nn.Module | None, path: str) -> None:
+        self.module = module
+        self.path = path
+        self.calls: dict[str, int] = {}
+
+
+class Sites:
+    """The sites of a model, each made once, and the names of its modules.
+
+    Args:
+        model: Its ``named_modules()`` give the module paths; without it class names are used.
+    """
+
+    def __init__(self, model: torch.nn.Module | None) -> None:
+        self._known: dict[tuple[str, str, int, int], Site] = {}
+        self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
+        if model is not None:
+            for path, module in model.named_modules():
+                self._paths[module] = path
+
+    def path(self, module: torch.nn.Module) -> str:
+        """Path of a module in the model, or its class name in angle brackets."""
+        path = self._paths.get(module)
+        return f"<{type(module).__name__}>" if path is None else path
+
+    def site(self, module: str, op: str, call: int, slot: int) -> Site:
+        """The site of these four names."""
+        key = (module, op, call, slot)
+        site = self._known.get(key)
+        if site is None:
+            site = self._known[key] = Site(module, op, call, slot)
+        return site
+
+
+class Consumers(TorchFunctionMode):
+    """Follows one thread's forward pass and tells which site a save belongs to.
+
+    Use as a context manager; outside of it nothing is followed and nothing costs anything.
+
+    Args:
+        sites: Where sites and module paths come from.
+    """
+
+    def __init__(self, sites: Sites) -> None:
+        super().__init__()
+        self._sites = sites
+        self._thread = threading.get_ident()
+        self._frames = [_Frame(None, "")]
+        self._op: str | None = None
+        self._arguments: tuple[Any, ...] = ()
+        self._call = 0
+        self._slot = 0
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._foreign: Callable[[], str] = str
+        self._tell: Callable[[str], None] | None = None
+
+    def __enter__(self) -> Consumers:
+        self._handles = [
+            register_module_forward_pre_hook(self._module_begins),
+            register_module_forward_hook(self._module_ends, always_call=True),
+        ]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        for handle in self._handles:
+            handle.remove()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs one op with its name noted; ops nested in it belong to the outer one."""
+        if self._op is not None:
+            return func(*args, **(kwargs or {}))
+        if self._tell is not None and (name := self._foreign()):
+            self._tell(name)
+            self._tell = None
+        self._op = func.__name__
+        self._arguments = args
+        self._slot = 0
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self._op = None
+            self._arguments = ()
+
+    def watch(self, foreign: Callable[[], str], tell: Callable[[str], None]) -> None:
+        """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
+
+        Args:
+            foreign: Gives the name of such hooks, or "".
+            tell: Called with that name.
+        """
+        self._foreign, self._tell = foreign, tell
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Positional arguments of the op that is running."""
+        return self._arguments
+
+    def save(self) -> Site:
+        """The site of the save that is happening now; counts it."""
+        frame = self._frames[-1]
+        if self._op is None:
+            call = frame.calls[UNKNOWN] = frame.calls.get(UNKNOWN, -1) + 1
+            return self._sites.site(frame.path, UNKNOWN, call, 0)
+        if self._slot == 0:
+            self._call = frame.calls[self._op] = frame.calls.get(self._op, -1) + 1
+        site = self._sites.site(frame.path, self._op, self._call, self._slot)
+        self._slot += 1
+        return site
+
+    def _module_begins(self, module: torch.nn.Module, _inputs: Any) -> None:
+        if threading.get_ident() == self._thread:
+            self._frames.append(_Frame(module, self._sites.path(module)))
+
+    def _module_ends(self, module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        # A forward that raised may have left the frames of its children behind: unwind to the module that ends.
+        for depth in range(len(self._frames) - 1, 0, -1):
+            if self._frames[depth].module is module:
+                del self._frames[depth:]
+                return

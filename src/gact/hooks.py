@@ -1,0 +1,130 @@
+"""Our place among autograd's saved-tensor hooks: of several active pairs, autograd calls only the innermost.
+
+NOTE: torch.func
+``torch.func`` transforms refuse to run while saved-tensor hooks are active: they enter
+``disable_saved_tensors_hooks``, which raises. While one of our pairs is active that function is replaced by one that
+takes our pair off the stack first and puts it back afterwards, so that a transform inside a context works as it does
+outside; nothing is compressed there, and the compressor says so once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.autograd.graph import disable_saved_tensors_hooks
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+
+_autograd = torch._C._autograd
+_CHECKPOINT = "torch.utils.checkpoint"
+
+
+def top_pair() -> Pair | None:
+    """The pair that autograd would call now, or None."""
+    return _autograd._top_saved_tensors_default_hooks(True)
+
+
+def name_of(pair: Pair) -> str:
+    """Where a pair of hooks comes from."""
+    return f"{pair[0].__module__}.{pair[0].__qualname__}"
+
+
+def transform_is_active() -> bool:
+    """Whether a ``torch.func`` transform has switched saved-tensor hooks off."""
+    return _autograd._saved_tensors_hooks_get_disabled_error_message() is not None
+
+
+class Hooks:
+    """The hook pair of a compressor, on one thread.
+
+    Args:
+        pack: Called with every tensor that autograd saves.
+        unpack: Called with what ``pack`` returned.
+        stands_aside: Called when a ``torch.func`` transform begins inside.
+    """
+
+    def __init__(
+        self, pack: Callable[[Any], Any], unpack: Callable[[Any], Any], stands_aside: Callable[[], None]
+    ) -> None:
+        self._pair = (pack, unpack)
+        self._stands_aside = stands_aside
+
+    def push(self) -> None:
+        """Makes the pair the innermost.
+
+        Raises:
+            RuntimeError: If another pair is active, which would silently do nothing from now on.
+        """
+        outer = top_pair()
+        if outer is not None:
+            raise RuntimeError(
+                f"gact.Compressor was entered while other saved-tensor hooks are active ({name_of(outer)}). Autograd "
+                "calls only the innermost pair, so the outer hooks would do nothing. Leave their context first, or "
+                "enter gact outside of it."
+            )
+        _autograd._push_saved_tensors_default_hooks(*self._pair)
+        _OPEN.add(self)
+
+    def pop(self) -> None:
+        """Takes the pair off again."""
+        _autograd._pop_saved_tensors_default_hooks()
+        _OPEN.discard(self)
+
+    def foreign(self) -> str:
+        """Name of the inner pair that has pushed ours aside, "" if ours is in charge or checkpointing took over."""
+        pair = top_pair()
+        if pair is None or pair[0] == self._pair[0] or pair[0].__module__ == _CHECKPOINT:
+            return ""
+        return name_of(pair)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the pair off the stack for a while."""
+        self._stands_aside()
+        _autograd._pop_saved_tensors_default_hooks()
+        try:
+            yield
+        finally:
+            _autograd._push_saved_tensors_default_hooks(*self._pair)
+
+
+class _Open(threading.local):
+    """Our active pairs on this thread, and the replacement of torch's switch while any thread has one."""
+
+    _lock = threading.Lock()
+    _threads = 0
+
+    def __init__(self) -> None:
+        self._hooks: list[Hooks] = []
+
+    def add(self, hooks: Hooks) -> None:
+        self._hooks.append(hooks)
+        with self._lock:
+            _Open._threads += 1
+            torch.autograd.graph.disable_saved_tensors_hooks = _disable_beside_ours
+
+    def discard(self, hooks: Hooks) -> None:
+        self._hooks.remove(hooks)
+        with self._lock:
+            _Open._threads -= 1
+            if not _Open._threads:
+                torch.autograd.graph.disable_saved_tensors_hooks = disable_saved_tensors_hooks
+
+    def innermost(self) -> Hooks | None:
+        pair = top_pair()
+        return next((hooks for hooks in self._hooks if pair is not None and hooks._pair[0] == pair[0]), None)
+
+
+_OPEN = _Open()
+
+
+@contextlib.contextmanager
+def _disable_beside_ours(error_message: str) -> Iterator[None]:
+    """What stands in for torch's ``disable_saved_tensors_hooks`` while a pair of ours is active anywhere."""
+    ours = _OPEN.innermost()
+    with ours.aside() if ours is not None else contextlib.nullcontext(), disable_saved_tensors_hooks(error_message):
+        yield

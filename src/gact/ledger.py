@@ -1,0 +1,69 @@
+"""What one step saved: bytes of plain autograd and bytes held, per site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .records import Decision, Site
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running figures of one site in one step.
+
+    Attributes:
+        decision: What was done with the site's last tensor.
+        count: Tensors saved.
+        merged: Of those, saves of something already held.
+        plain_bytes: Storage that plain autograd keeps for them, each storage counted once.
+        kept_bytes: Bytes held for them.
+    """
+
+    decision: Decision
+    count: int = 0
+    merged: int = 0
+    plain_bytes: int = 0
+    kept_bytes: int = 0
+
+
+class Ledger:
+    """The figures of one step. Storages are counted at their first save.
+
+    NOTE: Storages that die during the step
+    A compressed tensor's storage is freed while the step goes on, and its address may be given to another one.
+    ``Encoded`` holds such a storage weakly, which keeps the address apart as long as its codes live; a kept tensor
+    holds it outright. So an address means one storage for the whole step.
+    """
+
+    def __init__(self) -> None:
+        self.tallies: dict[Site, Tally] = {}
+        self.parameter_saves = 0
+        self._counted: set[int] = set()
+
+    def plain(self, tensor: Tensor) -> int:
+        """Bytes that plain autograd keeps because of this save: its storage, or 0 if that was counted before."""
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self._counted:
+            return 0
+        self._counted.add(address)
+        # A view of data that no op made (a slice of the data set) keeps nothing alive that was not alive anyway.
+        return tensor.nbytes if tensor.is_leaf and tensor._is_view() else storage.nbytes()
+
+    def record(self, site: Site, decision: Decision, plain_bytes: int, kept_bytes: int, merged: bool = False) -> None:
+        """Adds one save to its site."""
+        tally = self.tallies.get(site)
+        if tally is None:
+            tally = self.tallies[site] = Tally(decision)
+        tally.decision = decision
+        tally.count += 1
+        tally.merged += merged
+        tally.plain_bytes += plain_bytes
+        tally.kept_bytes += kept_bytes
+
+    def count(self, site: Site) -> int:
+        """Tensors that the site has saved so far."""
+        tally = self.tallies.get(site)
+        return tally.count if tally is not None else 0

@@ -1,0 +1,43 @@
+"""The counter-based generator of stochastic rounding in plain torch. See ``docs/codes.md``, "Rounding"."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MASK32 = 0xFFFFFFFF
+FRACTION = 15
+"""Fractional bits of a code before rounding, and random bits of an element."""
+
+
+def _int64(value: int) -> int:
+    """The signed integer with the lower 64 bits of ``value``."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def _shift_right(z: Tensor, count: int) -> Tensor:
+    """Logical shift of 64-bit integers, which torch only has for signed ones."""
+    return (z >> count) & (2 ** (64 - count) - 1)
+
+
+def group_keys(seed: int, groups: Tensor) -> Tensor:
+    """One 64-bit key for each group index; multiplication of int64 wraps as unsigned multiplication does."""
+    z = (groups + 1) * _int64(0x9E3779B97F4A7C15) + seed
+    z = (z ^ _shift_right(z, 30)) * _int64(0xBF58476D1CE4E5B9)
+    z = (z ^ _shift_right(z, 27)) * _int64(0x94D049BB133111EB)
+    return z ^ _shift_right(z, 31)
+
+
+def rounding_bits(
+    seed: int, first_group: int, count: int, length: int, group_size: int, device: torch.device
+) -> Tensor:
+    """15 random bits for each of the first ``length`` elements of ``count`` groups, int64 [count, length]."""
+    keys = group_keys(seed, torch.arange(first_group, first_group + count, device=device))[:, None]
+    half = group_size // 2
+    i = torch.arange(min(length, half), device=device)
+    h = ((keys & MASK32) + i * 0x9E3779B9) & MASK32
+    h = ((h ^ (h >> 16)) * 0x7FEB352D) & MASK32
+    h = h ^ _shift_right(keys, 32)
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & MASK32
+    h = h ^ (h >> 16)
+    return torch.cat((h & (2**FRACTION - 1), (h >> (32 - FRACTION))[:, : max(length - half, 0)]), dim=1)

@@ -1,0 +1,193 @@
+"""The group code by itself: a tensor held in a few bits per element, outside of any training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .ops import schema
+
+_quantize = torch.ops.gact.quantize.default
+_dequantize = torch.ops.gact.dequantize.default
+
+Rounding = Literal["stochastic", "nearest"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class QuantizedTensor:
+    """A tensor as codes of a few bits, with a minimum and a scale for each group of its elements.
+
+    Made by ``gact.quantize``. ``torch.save`` and ``torch.load(weights_only=True)`` work on it once gact is imported, and
+    ``state_dict`` gives it as a plain dict. The code is specified in ``docs/codes.md``.
+
+    Attributes:
+        codes: Packed codes, uint8, one-dimensional.
+        metadata: Minimum and scale of each group, ``[groups, 2]``: bfloat16, or float32 for a float64 tensor.
+        bits: Width of a code, 1 to 8.
+        group_size: Elements per group; groups are cut in memory order and the last may be short.
+        size: Size of the tensor.
+        stride: Stride of the tensor, dense.
+        dtype: Dtype of the tensor.
+    """
+
+    codes: Tensor
+    metadata: Tensor
+    bits: int
+    group_size: int
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor that the codes stand for, in fresh memory.
+
+        Args:
+            dtype: Dtype of the result; by default that of the quantized tensor.
+
+        Returns:
+            A tensor of ``size`` and ``stride``.
+        """
+        to = self.dtype if dtype is None else dtype
+        schema.check_dtype(to)
+        return _dequantize(self.codes, self.metadata, self.bits, self.group_size, self.size, self.stride, to)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: codes and metadata."""
+        return self.codes.nbytes + self.metadata.nbytes
+
+    @property
+    def minimum(self) -> Tensor:
+        """Value of code 0 in each group, a view ``[groups]``; of a constant group, its value cut to this precision."""
+        return self.metadata[:, 0]
+
+    @property
+    def scale(self) -> Tensor:
+        """Step between neighbouring codes in each group, a view ``[groups]``: 0 for a constant group, which is exact.
+
+        NaN marks a group that held NaN, an infinity or a magnitude of 2^100 and more; all its elements decode to NaN.
+        """
+        return self.metadata[:, 1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codes are, and where ``dequantize`` puts its result."""
+        return self.codes.device
+
+    def numel(self) -> int:
+        """Elements of the tensor."""
+        return self.size.numel()
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> QuantizedTensor:
+        """The same codes on another device.
+
+        Args:
+            device: Where to.
+            non_blocking: As in ``torch.Tensor.to``.
+
+        Returns:
+            A tensor that shares its codes with this one if the device is the same.
+        """
+        codes = self.codes.to(device, non_blocking=non_blocking)
+        return replace(self, codes=codes, metadata=self.metadata.to(device, non_blocking=non_blocking))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything in a plain dict of tensors and numbers."""
+        return {
+            "codes": self.codes,
+            "metadata": self.metadata,
+            "bits": self.bits,
+            "group_size": self.group_size,
+            "size": tuple(self.size),
+            "stride": tuple(self.stride),
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> QuantizedTensor:
+        """The inverse of ``state_dict``.
+
+        Args:
+            state: What ``state_dict`` returned, perhaps after ``torch.save`` and ``torch.load``.
+
+        Returns:
+            The quantized tensor; it shares the tensors of ``state``.
+
+        Raises:
+            ValueError: If a key is missing or unknown, or the entries do not fit together.
+        """
+        names = cls.__dataclass_fields__.keys()
+        if state.keys() != names:
+            raise ValueError(
+                f"state must have exactly the keys {', '.join(names)}, got {', '.join(map(str, state))}. "
+                "Pass what QuantizedTensor.state_dict returned."
+            )
+        restored = cls(**{**state, "size": torch.Size(state["size"]), "stride": tuple(state["stride"])})
+        schema.check_code(restored.bits, restored.group_size)
+        schema.check_dtype(restored.dtype)
+        schema.check_layout(restored.size, restored.stride)
+        schema.check_bytes(restored.codes, "codes", schema.code_bytes(restored.numel(), restored.bits))
+        schema.check_metadata(restored.metadata, schema.group_count(restored.numel(), restored.group_size))
+        return restored
+
+    def __repr__(self) -> str:
+        plain = self.numel() * self.dtype.itemsize
+        ratio = f", {plain / self.nbytes:.1f}x smaller" if self.nbytes else ""
+        return (
+            f"QuantizedTensor(size={tuple(self.size)}, dtype={self.dtype}, bits={self.bits}, group_size={self.group_size}, "
+            f"device={str(self.device)!r}, nbytes={self.nbytes}{ratio})"
+        )
+
+
+def quantize(
+    x: Tensor, bits: int, *, group_size: int = 256, rounding: Rounding = "stochastic", seed: int = 0
+) -> QuantizedTensor:
+    """Hold a tensor in ``bits`` bits per element.
+
+    Each group of ``group_size`` neighbouring elements is mapped to 2^bits evenly spaced levels between (about) its minimum and
+    its maximum. With stochastic rounding the expectation of the decoded tensor is ``x`` and no element is off by more than the
+    group's scale; with nearest rounding, by no more than half of it. Constant groups and values on a level come back exactly.
+
+    The result does not require grad, and no global random state is read or changed.
+
+    Args:
+        x: Float tensor of any size and stride. One with gaps or overlaps (sliced, expanded) comes back in the dense stride
+            that ``torch.empty_like(x)`` has: the same order of dimensions.
+        bits: Width of a code, 1 to 8.
+        group_size: Elements per group, a power of two from 32 to 1024. Each group costs 4 bytes more (8 for float64).
+        rounding: ``"stochastic"``, unbiased, or ``"nearest"``, with a smaller error.
+        seed: Key of the stochastic rounding, any int64: the same seed gives the same codes on every device.
+
+    Returns:
+        The quantized tensor.
+
+    Raises:
+        TypeError: If ``x`` is no tensor.
+        ValueError: If ``x`` is not a strided float tensor or an argument is out of range.
+    """
+    _check_quantize(x, bits, group_size, rounding, seed)
+    x = x.detach()
+    stride = x.stride() if schema.is_dense(x.shape, x.stride()) else torch.empty_like(x, device="meta").stride()
+    codes, metadata = _quantize(x, bits, group_size, seed, rounding == "stochastic")
+    return QuantizedTensor(codes, metadata, bits, group_size, x.shape, stride, x.dtype)
+
+
+def _check_quantize(x: Tensor, bits: int, group_size: int, rounding: str, seed: int) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor, got {type(x).__name__}. Convert it with torch.as_tensor.")
+    if x.layout != torch.strided or x.is_nested:
+        kind = "a nested tensor" if x.is_nested else f"layout {x.layout}"
+        raise ValueError(f"x must be a strided tensor, got {kind}. Quantize its values tensor instead.")
+    schema.check_dtype(x.dtype)
+    schema.check_code(bits, group_size)
+    if rounding not in ("stochastic", "nearest"):
+        raise ValueError(f"rounding must be 'stochastic' or 'nearest', got {rounding!r}.")
+    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number of 64 bits (signed), got {seed!r}.")
+
+
+torch.serialization.add_safe_globals([QuantizedTensor])

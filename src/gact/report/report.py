@@ -1,0 +1,120 @@
+"""The report of one step as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from ..ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one site saved in the step.
+
+    Attributes:
+        module: Path of the module that was running.
+        op: Operation that saved.
+        call: Which of the module's calls of this op.
+        slot: Which of the tensors saved by that call.
+        codec: ``"groups"`` or ``"keep"``.
+        bits: Width of a code; 0 for a kept tensor.
+        count: Tensors saved.
+        merged: Of those, saves of memory that was held already.
+        plain_bytes: Bytes that plain autograd keeps for them, each storage counted at its first save.
+        kept_bytes: Bytes held for them, metadata included.
+        reason: Why they were left alone; empty for compressed ones.
+    """
+
+    module: str
+    op: str
+    call: int
+    slot: int
+    codec: str
+    bits: int
+    count: int
+    merged: int
+    plain_bytes: int
+    kept_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the last step kept for backward. Parameters and buffers are not in the figures: they are there anyway.
+
+    Attributes:
+        rows: One for each site, in order of the forward pass.
+        parameter_saves: How often autograd saved a parameter, a buffer or another leaf.
+    """
+
+    rows: tuple[Row, ...]
+    parameter_saves: int = 0
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes that plain autograd keeps, each storage counted once."""
+        return sum(row.plain_bytes for row in self.rows)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes held instead, metadata and tensors left alone included."""
+        return sum(row.kept_bytes for row in self.rows)
+
+    @property
+    def ratio(self) -> float:
+        """Compression ratio: ``plain_bytes / kept_bytes``; 1 if nothing was saved."""
+        return self.plain_bytes / self.kept_bytes if self.kept_bytes else 1.0
+
+    @property
+    def coverage(self) -> float:
+        """Percentage of ``plain_bytes`` that was compressed; 0 if nothing was saved."""
+        compressed = sum(row.plain_bytes for row in self.rows if row.bits)
+        return 100.0 * compressed / self.plain_bytes if self.plain_bytes else 0.0
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The totals and all rows as JSON.
+
+        Args:
+            indent: Spaces per level, or None for one line.
+        """
+        totals = {
+            "plain_bytes": self.plain_bytes,
+            "kept_bytes": self.kept_bytes,
+            "ratio": self.ratio,
+            "coverage": self.coverage,
+            "parameter_saves": self.parameter_saves,
+        }
+        return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)
+
+    def to_html(self) -> str:
+        """The totals and all rows as a page without scripts."""
+        from .html import render
+
+        return render(self)
+
+    def __str__(self) -> str:
+        from .table import render
+
+        return render(self)
+
+
+def build_report(ledger: Ledger) -> Report:
+    """The report of what a ledger has counted."""
+    rows = tuple(
+        Row(
+            site.module,
+            site.op,
+            site.call,
+            site.slot,
+            tally.decision.codec,
+            tally.decision.bits,
+            tally.count,
+            tally.merged,
+            tally.plain_bytes,
+            tally.kept_bytes,
+            tally.decision.reason,
+        )
+        for site, tally in ledger.tallies.items()
+    )
+    return Report(rows, ledger.parameter_saves)

@@ -1,0 +1,117 @@
+"""The report as a table to be read in ten seconds: alike sites in one line, the largest first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .report import Report, Row
+
+_LINES = 16
+_WIDEST = 44
+
+
+@dataclass(slots=True)
+class Line:
+    """Rows of the same kind added up: equal but for the numbers in their module paths."""
+
+    module: str
+    op: str
+    code: str
+    single: str = ""
+    sites: int = 0
+    count: int = 0
+    merged: int = 0
+    plain_bytes: int = 0
+    kept_bytes: int = 0
+
+    def add(self, row: Row) -> None:
+        """Adds one row's figures."""
+        self.single = "" if self.sites else row.module
+        self.sites += 1
+        self.count += row.count
+        self.merged += row.merged
+        self.plain_bytes += row.plain_bytes
+        self.kept_bytes += row.kept_bytes
+
+
+def code_name(row: Row) -> str:
+    """What was done with a row's tensors, in a word or two."""
+    return f"{row.bits} bits" if row.bits else f"kept: {row.reason}"
+
+
+def lines(rows: Iterable[Row]) -> list[Line]:
+    """Rows gathered into lines, most plain bytes first."""
+    gathered: dict[tuple[str, str, str], Line] = {}
+    for row in rows:
+        module = re.sub(r"\d+", "*", row.module) or "(model)"
+        key = (module, f"{row.op}[{row.slot}]", code_name(row))
+        gathered.setdefault(key, Line(*key)).add(row)
+    return sorted(gathered.values(), key=lambda line: (-line.plain_bytes, -line.kept_bytes))
+
+
+def mebibytes(size: float) -> str:
+    """A size in MiB with three figures or so."""
+    size /= 2**20
+    return f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
+
+
+def summary(report: Report) -> str:
+    """The totals in two lines."""
+    return (
+        f"saved for backward: {mebibytes(report.plain_bytes)} MiB by plain autograd, "
+        f"{mebibytes(report.kept_bytes)} MiB by gact: {report.ratio:.2f}x smaller\n"
+        f"coverage {report.coverage:.1f} % of the bytes; {sum(row.count for row in report.rows)} saves at "
+        f"{len(report.rows)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
+        f"{report.parameter_saves} saves of parameters not counted"
+    )
+
+
+def render(report: Report) -> str:
+    """Two lines of totals and a table of the largest kinds of sites."""
+    if not report.rows:
+        return "saved for backward: nothing yet. Run forward inside the compressor's context."
+    gathered = lines(report.rows)
+    head = ("module", "op[slot]", "code", "sites", "saves", "merged", "plain MiB", "kept MiB")
+    body = [_cells(line) for line in gathered[:_LINES]]
+    rest = gathered[_LINES:]
+    if rest:
+        other = Line(f"... {len(rest)} smaller kinds", "", "")
+        for line in rest:
+            other.sites += line.sites
+            other.count += line.count
+            other.merged += line.merged
+            other.plain_bytes += line.plain_bytes
+            other.kept_bytes += line.kept_bytes
+        body.append(_cells(other))
+    return summary(report) + "\n\n" + _aligned([head, *body], numbers=5)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    name = line.single or line.module
+    module = name if len(name) <= _WIDEST else "..." + name[3 - _WIDEST :]
+    figures = (
+        str(line.sites),
+        str(line.count),
+        str(line.merged),
+        mebibytes(line.plain_bytes),
+        mebibytes(line.kept_bytes),
+    )
+    return (module, line.op, line.code, *figures)
+
+
+def _aligned(table: Sequence[Sequence[str]], numbers: int) -> str:
+    """Columns padded to equal width; the last ``numbers`` of them to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    left = len(widths) - numbers
+    padded = [
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join(line.rstrip() for line in [padded[0], "  ".join("-" * width for width in widths), *padded[1:]])

@@ -1,0 +1,53 @@
+"""Steps: which saves belong together, and the figures of the last one."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+from .ledger import Ledger
+
+
+class Step:
+    """Alive as long as anything packed in one step is.
+
+    Attributes:
+        number: Which step of the training, from 1.
+        ledger: What it saved so far.
+    """
+
+    __slots__ = ("__weakref__", "ledger", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ledger = Ledger()
+
+
+class Steps:
+    """Counts steps by the life of what is packed, however often a context is opened.
+
+    A step ends when everything packed in it has been released, by backward or because its graph was dropped; the
+    next save begins another.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ledger = Ledger()
+        self._alive: weakref.ref[Step] | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> Step:
+        """The step that a save of now belongs to. Hold it with what is packed."""
+        alive = self._alive
+        step = alive() if alive is not None else None
+        return step if step is not None else self._begin()
+
+    def _begin(self) -> Step:
+        with self._lock:
+            step = self._alive() if self._alive is not None else None
+            if step is None:
+                self.count += 1
+                step = Step(self.count)
+                self._alive = weakref.ref(step)
+                self.ledger = step.ledger
+        return step
