@@ -1,7 +1,8 @@
 """Builds the C++ kernels; everything else about the package is in pyproject.toml.
 
-The extension uses the stable ABIs of Python (cp310) and LibTorch (2.10), so one wheel serves all later versions of both. If the
-compiler is missing or fails the package is built without it and runs on plain torch, unless GACT_REQUIRE_EXTENSION=1.
+The extension uses the stable ABIs of Python (cp310) and LibTorch (2.10), so one wheel serves all later versions of
+both. If the compiler is missing or fails the package is built without it and runs on plain torch, unless
+GACT_REQUIRE_EXTENSION=1.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ try:
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 except ImportError:
     sys.exit(
-        "gact needs torch to build its kernels: run `pip install torch` first, then `pip install --no-build-isolation .` "
-        "(a CPU build of torch is enough: add `--index-url https://download.pytorch.org/whl/cpu`)."
+        "gact needs torch to build its kernels: run `pip install torch` first, then "
+        "`pip install --no-build-isolation .` (a CPU build of torch is enough: add `--index-url https://download.pytorch.org/whl/cpu`)."
     )
 
 REQUIRED = os.environ.get("GACT_REQUIRE_EXTENSION", "0") == "1"
@@ -37,9 +38,9 @@ class BuildKernels(BuildExtension):
                 raise
             print(
                 f"\ngact: building the C++ kernels failed ({type(error).__name__}: {error}).\n"
-                "gact: the package is installed without them; it gives the same numbers through plain torch, many times slower.\n"
-                "gact: install a C++17 compiler (g++ 9 or clang 10 and later) and reinstall; GACT_REQUIRE_EXTENSION=1 makes this "
-                "an error.\n",
+                "gact: the package is installed without them: the same numbers from plain torch, many times slower.\n"
+                "gact: install a C++17 compiler (g++ 9, clang 10 or later) and reinstall; "
+                "GACT_REQUIRE_EXTENSION=1 makes this an error.\n",
                 file=sys.stderr,
             )
 

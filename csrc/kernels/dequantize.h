@@ -8,15 +8,15 @@
 namespace gact::GACT_TARGET {
 
 template <class Real, class T>
-inline void decode_ordinary(const uint8_t* GACT_RESTRICT codes, int length, Real minimum, Real scale, T* GACT_RESTRICT out) {
-  for (int i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
+inline void decode_ordinary(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale, T* GACT_RESTRICT out) {
+  for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
 }
 
 template <class Real, class T>
-inline void fill(T* out, int length, Real value) {
+inline void fill(T* out, int64_t length, Real value) {
   T element;
   from_real(value, &element);
-  for (int i = 0; i < length; ++i) out[i] = element;
+  for (int64_t i = 0; i < length; ++i) out[i] = element;
 }
 
 // Groups begin .. end - 1 of a tensor. Real is the arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
@@ -29,7 +29,7 @@ void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int b
   const int64_t bytes = code_bytes(group_size, bits);
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * group_size;
-    const int length = static_cast<int>(numel - start < group_size ? numel - start : group_size);
+    const int64_t length = numel - start < group_size ? numel - start : group_size;
     T* out = static_cast<T*>(output) + start;
     const uint8_t* packed = codes + g * bytes;
     Field fields[2];
@@ -42,7 +42,7 @@ void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int b
       continue;
     }
     // A poisoned group needs no case of its own: NaN + 0 * NaN is NaN.
-    unpack_group(packed, static_cast<int>(padded_length(length)), bits, unpacked);
+    unpack_group(packed, padded_length(length), bits, unpacked);
     decode_ordinary(unpacked, length, F::read(fields[0]), F::read(fields[1]), out);
   }
 }

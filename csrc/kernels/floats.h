@@ -23,6 +23,9 @@ struct BFloat16 {
 struct Float16 {
   uint16_t bits;
 };
+struct Bool {
+  uint8_t byte;
+};
 
 // The type in which the elements of a dtype are computed, and its integers.
 template <class T>
@@ -48,12 +51,12 @@ GACT_INLINE float to_real(Float16 value) {
 }
 
 // The elements as reals: float and double are read in place, the halves are converted into the buffer.
-GACT_INLINE const float* real_view(const float* x, int, float*) { return x; }
-GACT_INLINE const double* real_view(const double* x, int, double*) { return x; }
+GACT_INLINE const float* real_view(const float* x, int64_t, float*) { return x; }
+GACT_INLINE const double* real_view(const double* x, int64_t, double*) { return x; }
 
 template <class T>
-GACT_INLINE const float* real_view(const T* GACT_RESTRICT x, int length, float* GACT_RESTRICT buffer) {
-  for (int i = 0; i < length; ++i) buffer[i] = to_real(x[i]);
+GACT_INLINE const float* real_view(const T* GACT_RESTRICT x, int64_t length, float* GACT_RESTRICT buffer) {
+  for (int64_t i = 0; i < length; ++i) buffer[i] = to_real(x[i]);
   return buffer;
 }
 
@@ -69,17 +72,23 @@ GACT_INLINE void from_real(float value, BFloat16* out) {
   out->bits = static_cast<uint16_t>(value == value ? rounded : 0x7FC0u);
 }
 
-// The value is clamped to what the half can hold, so only NaN is special. Below 2^-14 adding and subtracting 1/2 lets the float
-// unit round to the half's subnormal step.
-GACT_INLINE void from_real(float value, Float16* out) {
-  float magnitude = bit_cast<float>(bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
-  magnitude = magnitude > 65504.0f ? 65504.0f : magnitude;
+// Below 2^-14 adding and subtracting 1/2 lets the float unit round to the half's subnormal step.
+GACT_INLINE uint32_t half_of_magnitude(float magnitude) {
   const uint32_t bits = bit_cast<uint32_t>(magnitude);
   const uint32_t normal = (bits - (112u << 23) + 0xFFFu + ((bits >> 13) & 1u)) >> 13;
   const uint32_t subnormal = bit_cast<uint32_t>(magnitude + 0.5f) - 0x3F000000u;
-  const uint32_t rounded = bits < (113u << 23) ? subnormal : normal;
+  return bits < (113u << 23) ? subnormal : normal;
+}
+
+GACT_INLINE void join_half(float value, uint32_t magnitude, Float16* out) {
   const uint32_t sign = (bit_cast<uint32_t>(value) >> 16) & 0x8000u;
-  out->bits = static_cast<uint16_t>(value == value ? (rounded | sign) : 0x7E00u);
+  out->bits = static_cast<uint16_t>(value == value ? (magnitude | sign) : 0x7E00u);
+}
+
+// The value is clamped to what the half can hold, so only NaN is special.
+GACT_INLINE void from_real(float value, Float16* out) {
+  const float magnitude = bit_cast<float>(bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
+  join_half(value, half_of_magnitude(magnitude > 65504.0f ? 65504.0f : magnitude), out);
 }
 
 GACT_INLINE int32_t round_to_integer(float value) {
@@ -100,5 +109,23 @@ GACT_INLINE int32_t round_to_integer(double value) {
 
 GACT_INLINE void from_real(double value, BFloat16* out) { from_real(static_cast<float>(value), out); }
 GACT_INLINE void from_real(double value, Float16* out) { from_real(static_cast<float>(value), out); }
+
+// The same, but what is too large for a half becomes an infinity.
+GACT_INLINE void from_real_unclamped(float value, Float16* out) {
+  const float magnitude = bit_cast<float>(bit_cast<uint32_t>(value) & 0x7FFFFFFFu);
+  join_half(value, magnitude >= 65520.0f ? 0x7C00u : half_of_magnitude(magnitude), out);
+}
+
+template <class Real, class T>
+GACT_INLINE void from_real_unclamped(Real value, T* out) {
+  from_real(value, out);
+}
+
+// A number given by a caller in a dtype, the halves by way of float.
+template <class T>
+inline void from_scalar(double value, T* out) {
+  from_real_unclamped(static_cast<typename Arithmetic<T>::Real>(value), out);
+}
+inline void from_scalar(double value, Bool* out) { out->byte = value != 0; }
 
 }  // namespace gact::GACT_TARGET

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "dequantize.h"
+#include "integers.h"
+#include "masks.h"
 #include "quantize.h"
 #include "table.h"
 
@@ -18,7 +20,7 @@ inline void pack_bits(const uint8_t* codes, int64_t numel, int bits, int64_t gro
       __builtin_memcpy(padded, group, static_cast<size_t>(length));
       group = padded;
     }
-    pack_group(group, static_cast<int>(padded_length(length)), bits, packed + g * code_bytes(group_size, bits));
+    pack_group(group, padded_length(length), bits, packed + g * code_bytes(group_size, bits));
   }
 }
 
@@ -27,7 +29,7 @@ inline void unpack_bits(const uint8_t* packed, int64_t numel, int bits, int64_t 
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * group_size;
     const int64_t length = numel - start < group_size ? numel - start : group_size;
-    unpack_group(packed + g * code_bytes(group_size, bits), static_cast<int>(padded_length(length)), bits, padded);
+    unpack_group(packed + g * code_bytes(group_size, bits), padded_length(length), bits, padded);
     __builtin_memcpy(codes + start, padded, static_cast<size_t>(length));
   }
 }
@@ -39,6 +41,11 @@ constexpr Kernels kKernels = {
      {dequantize<double, float>, dequantize<double, Float16>, dequantize<double, BFloat16>, dequantize<double, double>}},
     pack_bits,
     unpack_bits,
+    {encode_mask<float>, encode_mask<Float16>, encode_mask<BFloat16>, encode_mask<double>, encode_mask<Bool>},
+    {decode_mask<float>, decode_mask<Float16>, decode_mask<BFloat16>, decode_mask<double>, decode_mask<Bool>},
+    {apply_mask<float>, apply_mask<Float16>, apply_mask<BFloat16>, apply_mask<double>},
+    {encode_integers<int64_t>, encode_integers<int32_t>, encode_integers<int16_t>, encode_integers<uint8_t>, encode_integers<int8_t>},
+    {decode_integers<int64_t>, decode_integers<int32_t>, decode_integers<int16_t>, decode_integers<uint8_t>, decode_integers<int8_t>},
 };
 
 }  // namespace gact::GACT_TARGET

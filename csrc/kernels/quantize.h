@@ -30,30 +30,32 @@ struct Encoder {
 };
 
 template <class Real>
-inline void encode_nearest(const Real* GACT_RESTRICT x, int length, Encoder<Real> encode, uint8_t* GACT_RESTRICT codes) {
-  for (int i = 0; i < length; ++i) codes[i] = encode(x[i], 1u << (kFraction - 1));
+inline void encode_nearest(const Real* GACT_RESTRICT x, int64_t length, Encoder<Real> encode, uint8_t* GACT_RESTRICT codes) {
+  for (int64_t i = 0; i < length; ++i) codes[i] = encode(x[i], 1u << (kFraction - 1));
 }
 
 // Elements i and i + half share one hash; a short last group may lack the second.
 template <class Real>
-inline void encode_stochastic(const Real* GACT_RESTRICT x, int length, int half, Key key, Encoder<Real> encode,
+inline void encode_stochastic(const Real* GACT_RESTRICT x, int64_t length, int64_t half, Key key, Encoder<Real> encode,
                               uint8_t* GACT_RESTRICT codes) {
-  const int pairs = length > half ? length - half : 0;
-  for (int i = 0; i < pairs; ++i) {
+  const int64_t pairs = length > half ? length - half : 0;
+  const Real* high = x + half;
+  uint8_t* high_codes = codes + half;
+  for (int64_t i = 0; i < pairs; ++i) {
     const uint32_t h = pair_hash(key, static_cast<uint32_t>(i));
     codes[i] = encode(x[i], low_bits(h));
-    codes[i + half] = encode(x[i + half], high_bits(h));
+    high_codes[i] = encode(high[i], high_bits(h));
   }
-  const int rest = length < half ? length : half;
-  for (int i = pairs; i < rest; ++i) codes[i] = encode(x[i], low_bits(pair_hash(key, static_cast<uint32_t>(i))));
+  const int64_t rest = length < half ? length : half;
+  for (int64_t i = pairs; i < rest; ++i) codes[i] = encode(x[i], low_bits(pair_hash(key, static_cast<uint32_t>(i))));
 }
 
 template <class Real>
-inline Group<Real> measure(const Real* GACT_RESTRICT x, int length, int bits) {
+inline Group<Real> measure(const Real* GACT_RESTRICT x, int64_t length, int bits) {
   using Integer = typename Fields<Real>::Integer;
   Integer lowest = ordered(bit_cast<Integer>(x[0]));
   Integer highest = lowest;
-  for (int i = 0; i < length; ++i) {
+  for (int64_t i = 0; i < length; ++i) {
     const Integer value = ordered(bit_cast<Integer>(x[i]));
     lowest = value < lowest ? value : lowest;
     highest = value > highest ? value : highest;
@@ -72,8 +74,8 @@ void quantize(const void* input, int64_t numel, int bits, int64_t group_size, ui
   const int64_t bytes = code_bytes(group_size, bits);
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * group_size;
-    const int length = static_cast<int>(numel - start < group_size ? numel - start : group_size);
-    const int padded = static_cast<int>(padded_length(length));
+    const int64_t length = numel - start < group_size ? numel - start : group_size;
+    const int64_t padded = padded_length(length);
     const Real* x = real_view(static_cast<const T*>(input) + start, length, converted);
     const Group<Real> group = measure(x, length, bits);
     Field fields[2] = {group.minimum, group.scale};
@@ -86,11 +88,11 @@ void quantize(const void* input, int64_t numel, int bits, int64_t group_size, ui
     }
     const Encoder<Real> encode(group, bits);
     if (stochastic) {
-      encode_stochastic(x, length, static_cast<int>(group_size / 2), group_key(seed, g), encode, unpacked);
+      encode_stochastic(x, length, group_size / 2, group_key(seed, g), encode, unpacked);
     } else {
       encode_nearest(x, length, encode, unpacked);
     }
-    for (int i = length; i < padded; ++i) unpacked[i] = 0;
+    for (int64_t i = length; i < padded; ++i) unpacked[i] = 0;
     pack_group(unpacked, padded, bits, out);
   }
 }

@@ -5,7 +5,8 @@
 
 namespace gact {
 
-enum class Element { kFloat32, kFloat16, kBFloat16, kFloat64 };
+enum class Element { kFloat32, kFloat16, kBFloat16, kFloat64, kBool };
+enum class Integer { kInt64, kInt32, kInt16, kUInt8, kInt8 };
 
 using QuantizeGroups = void (*)(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, bool stochastic,
                                 uint8_t* codes, void* metadata, int64_t begin, int64_t end);
@@ -14,12 +15,25 @@ using DequantizeGroups = void (*)(const uint8_t* codes, const void* metadata, in
 using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed, int64_t begin,
                             int64_t end);
 
+using EncodeMask = void (*)(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin, int64_t end);
+using DecodeMask = void (*)(const uint8_t* codes, int64_t numel, double off, double on, void* output, int64_t begin, int64_t end);
+using ApplyMask = void (*)(void* output, int64_t numel, double off, double on, const uint8_t* codes, int64_t begin, int64_t end);
+using EncodeIntegers = void (*)(const void* input, int64_t numel, int64_t minimum, int bits, uint8_t* codes, int64_t begin,
+                                int64_t end);
+using DecodeIntegers = void (*)(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output, int64_t begin,
+                                int64_t end);
+
 struct Kernels {
   const char* name;
-  QuantizeGroups quantize[4];       // by Element
+  QuantizeGroups quantize[4];         // by Element
   DequantizeGroups dequantize[2][4];  // by the arithmetic (0: float32, 1: float64), then by Element
   PackGroups pack_bits;
   PackGroups unpack_bits;
+  EncodeMask encode_mask[5];          // by Element
+  DecodeMask decode_mask[5];          // by Element
+  ApplyMask apply_mask[4];            // by Element
+  EncodeIntegers encode_integers[5];  // by Integer
+  DecodeIntegers decode_integers[5];  // by Integer
 };
 
 const Kernels& baseline_kernels();

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 import warnings
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,13 @@ from torch import Tensor
 
 from .consumers import Consumers, Sites
 from .guards import check_bits, check_count, check_group_size, check_seed
+from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
+from .observer import Observer
 from .packed import unpack
-from .packer import Held, Packer
+from .packer import Packer
 from .parameters import Parameters
+from .recipes import Recipes
 from .records import Settings
 from .report import Report, build_report
 from .steps import Steps
@@ -60,6 +62,7 @@ class Compressor:
         group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
         min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost
             no bytes. 0 compresses all.
+        derive: Rebuild what a cheap op made of tensors that are held already instead of storing it.
         seed: Key of the rounding; equal seeds give equal codes.
 
     Raises:
@@ -76,6 +79,7 @@ class Compressor:
         probe_interval: int = 1000,
         group_size: int = 256,
         min_bytes: int = 65536,
+        derive: bool = True,
         seed: int = 0,
     ) -> None:
         if model is not None and not isinstance(model, torch.nn.Module):
@@ -87,11 +91,12 @@ class Compressor:
             probe_interval=check_count("probe_interval", probe_interval, 1),
             group_size=check_group_size(group_size),
             min_bytes=check_count("min_bytes", min_bytes, 0),
+            derive=bool(derive),
             seed=check_seed(seed),
         )
         self._sites = Sites(model)
         self._steps = Steps()
-        self._held: Held = weakref.WeakValueDictionary()
+        self._held = HeldRegions()
         self._thread = _Thread()
         self._warned: set[str] = set()
 
@@ -127,10 +132,14 @@ class Compressor:
 
     def _open(self, thread: _Thread) -> None:
         consumers = Consumers(self._sites)
-        packer = Packer(self._settings, self._steps, self._held, Parameters(self._model), consumers)
+        parameters, recipes = Parameters(self._model), Recipes(self._steps)
+        packer = Packer(self._settings, self._steps, self._held, recipes, parameters, consumers)
+        observer = Observer(recipes, self._held, parameters, self._settings.min_bytes)
         hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
         hooks.push()
         consumers.__enter__()
+        if self._settings.derive:
+            consumers.observe(observer.run)
         consumers.watch(hooks.foreign, self._warn_foreign)
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 

@@ -19,9 +19,12 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from .makers import DERIVABLE
+from .needs import Arguments
 from .records import Site
 
 UNKNOWN = "unknown"
+_NONE: Arguments = ((), {})
 
 
 class _Frame:
@@ -78,7 +81,8 @@ class Consumers(TorchFunctionMode):
         self._thread = threading.get_ident()
         self._frames = [_Frame(None, "")]
         self._op: str | None = None
-        self._arguments: tuple[Any, ...] = ()
+        self._arguments: Arguments = _NONE
+        self._observe: Callable[..., Any] | None = None
         self._call = 0
         self._slot = 0
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -90,11 +94,11 @@ class Consumers(TorchFunctionMode):
             register_module_forward_pre_hook(self._module_begins),
             register_module_forward_hook(self._module_ends, always_call=True),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
 
@@ -111,14 +115,17 @@ class Consumers(TorchFunctionMode):
         if self._tell is not None and (name := self._foreign()):
             self._tell(name)
             self._tell = None
-        self._op = func.__name__
-        self._arguments = args
+        self._op = name = func.__name__
+        kwargs = kwargs or {}
+        self._arguments = (args, kwargs)
         self._slot = 0
         try:
-            return func(*args, **(kwargs or {}))
+            if self._observe is not None and name in DERIVABLE:
+                return self._observe(name, func, args, kwargs)
+            return func(*args, **kwargs)
         finally:
             self._op = None
-            self._arguments = ()
+            self._arguments = _NONE
 
     def watch(self, foreign: Callable[[], str], tell: Callable[[str], None]) -> None:
         """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
@@ -129,8 +136,12 @@ class Consumers(TorchFunctionMode):
         """
         self._foreign, self._tell = foreign, tell
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Positional arguments of the op that is running."""
+    def observe(self, run: Callable[..., Any]) -> None:
+        """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
+        self._observe = run
+
+    def arguments(self) -> Arguments:
+        """Positional and keyword arguments of the op that is running."""
         return self._arguments
 
     def save(self) -> Site:

@@ -8,12 +8,30 @@ forward pass, so its gradient is right whatever happened since.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .codecs.groups import Groups
 from .layout import Layout
+from .records import Decision
 from .steps import Step
+
+
+class Code(Protocol):
+    """A dense region in some code; one file each under ``codecs/``."""
+
+    name: str
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, metadata included."""
+        ...
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """A fresh tensor of that size and dense stride."""
+        ...
 
 
 class Kept:
@@ -27,7 +45,7 @@ class Kept:
 
     __slots__ = ("step", "tensor", "version")
 
-    def __init__(self, tensor: Tensor, step: Step) -> None:
+    def __init__(self, tensor: Tensor, step: Step | None) -> None:
         self.tensor = tensor
         self.version = tensor._version
         self.step = step
@@ -53,19 +71,19 @@ class Copied:
         step: The step it belongs to.
     """
 
-    __slots__ = ("layout_source", "step", "tensor")
+    __slots__ = ("step", "stride", "tensor")
 
-    def __init__(self, tensor: Tensor, step: Step) -> None:
+    def __init__(self, tensor: Tensor, step: Step | None) -> None:
         self.tensor = tensor.detach().clone()
-        self.layout_source = tensor.stride()
+        self.stride = tensor.stride()
         self.step = step
 
     def unpack(self) -> Tensor:
         """A fresh tensor with the size and stride of the view."""
         tensor = self.tensor
-        if tensor.stride() == self.layout_source:
+        if tensor.stride() == self.stride:
             return tensor.clone()
-        return tensor.new_empty_strided(tensor.size(), self.layout_source).copy_(tensor)
+        return tensor.new_empty_strided(tensor.size(), self.stride).copy_(tensor)
 
 
 class Encoded:
@@ -78,31 +96,72 @@ class Encoded:
 
     __slots__ = ("__weakref__", "code", "source")
 
-    def __init__(self, code: Groups, source: StorageWeakRef) -> None:
+    depth = 0
+
+    def __init__(self, code: Code, source: StorageWeakRef) -> None:
         self.code = code
         self.source = source
 
+    @property
+    def bits(self) -> int:
+        """Width of its code."""
+        return self.code.bits
+
+    @property
+    def decision(self) -> Decision:
+        """Its codec and width."""
+        return Decision.code(self.code.name, self.code.bits)
+
+    def decode(self, layout: Layout) -> Tensor:
+        """A fresh tensor of that layout, which must have the region of these codes."""
+        return layout.restore(self.code.decode(layout.dense, layout.region_stride))
+
+
+class Held(Protocol):
+    """A region that can be given back: held as codes, or rebuilt from others that are.
+
+    Attributes:
+        bits: Width of the narrowest code that its values come from.
+        depth: How many recipes lie between it and codes.
+        decision: What the report says of it.
+    """
+
+    @property
+    def bits(self) -> int:  # noqa: D102
+        ...
+
+    @property
+    def depth(self) -> int:  # noqa: D102
+        ...
+
+    @property
+    def decision(self) -> Decision:  # noqa: D102
+        ...
+
+    def decode(self, layout: Layout) -> Tensor:
+        """A fresh tensor of that layout."""
+        ...
+
 
 class Packed:
-    """One saved tensor: shared codes and the layout of this save.
+    """One saved tensor: what is held for its region and the layout of this save.
 
     Args:
-        encoded: The codes of the region.
+        held: What gives the region back.
         layout: Size and stride of the saved tensor.
         step: The step it belongs to.
     """
 
-    __slots__ = ("encoded", "layout", "step")
+    __slots__ = ("held", "layout", "step")
 
-    def __init__(self, encoded: Encoded, layout: Layout, step: Step) -> None:
-        self.encoded = encoded
+    def __init__(self, held: Held, layout: Layout, step: Step) -> None:
+        self.held = held
         self.layout = layout
         self.step = step
 
     def unpack(self) -> Tensor:
         """A fresh tensor with the size, stride, dtype and device of the saved one."""
-        layout = self.layout
-        return layout.restore(self.encoded.code.decode(layout.dense, layout.region_stride))
+        return self.held.decode(self.layout)
 
 
 def unpack(packed: Kept | Copied | Packed) -> Tensor:

@@ -1,9 +1,6 @@
-"""The way of one saved tensor: who saves it, is it held already, which code, encode."""
+"""The way of one saved tensor: who saves it, what must survive of it, is that held already, how to hold it."""
 
 from __future__ import annotations
-
-from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -11,15 +8,21 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from . import streams
 from .codecs.groups import Groups
+from .codecs.integers import Integers
+from .codecs.masks import Mask
 from .consumers import Consumers
-from .layout import region_of
-from .packed import Copied, Encoded, Kept, Packed
-from .parameters import Parameters
-from .policy import decide, refusal
+from .held import HeldRegions
+from .identity import Identity, identity_of
+from .layout import Layout, region_of
+from .needs import Need
+from .packed import Code, Copied, Encoded, Held, Kept, Packed
+from .parameters import PLAIN, Parameters
+from .policy import BOOL, need, refusal, width
+from .recipes import Recipes
 from .records import Decision, Settings, Site
 from .steps import Step, Steps
 
-Held = WeakValueDictionary[tuple[Any, ...], Encoded]
+Result = Kept | Copied | Packed
 
 
 class Packer:
@@ -28,24 +31,31 @@ class Packer:
     Args:
         settings: Widths, group size, least size, seed.
         steps: Where saves are counted.
-        held: Regions that are held already, by identity: storage, offset, extent, dtype and version.
+        held: Regions that are held already.
+        recipes: How tensors were made that can be rebuilt.
         parameters: Tells weights from activations.
         consumers: Tells who is saving.
     """
 
     def __init__(
-        self, settings: Settings, steps: Steps, held: Held, parameters: Parameters, consumers: Consumers
+        self,
+        settings: Settings,
+        steps: Steps,
+        held: HeldRegions,
+        recipes: Recipes,
+        parameters: Parameters,
+        consumers: Consumers,
     ) -> None:
         self.saves = 0
         self.compressed = 0
         self._settings = settings
         self._steps = steps
         self._held = held
+        self._recipes = recipes
         self._parameters = parameters
         self._consumers = consumers
-        self._decision = decide(settings)
 
-    def pack(self, tensor: Tensor) -> Kept | Copied | Packed:
+    def pack(self, tensor: Tensor) -> Result:
         """What autograd gets to hold instead of a tensor."""
         site = self._consumers.save()
         step = self._steps.current()
@@ -58,6 +68,8 @@ class Packer:
                 return self._leave_parameter(tensor, step)
             if tensor.nbytes < self._settings.min_bytes or not tensor.numel():
                 return self._leave(tensor, site, step, "small")
+            if self._parameters.reason(tensor, self._consumers.arguments()):
+                return self._leave_parameter(tensor, step)
             return self._compress(tensor, site, step)
 
     def _leave_parameter(self, tensor: Tensor, step: Step) -> Kept:
@@ -67,7 +79,7 @@ class Packer:
     def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept | Copied:
         """Holds a tensor exactly: itself, or a copy where it is a small part of a large storage."""
         decision = Decision.keep(reason)
-        if tensor.layout is not torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_nested:
+        if tensor.layout is not torch.strided or type(tensor) not in PLAIN or tensor.is_nested:
             # Has no storage of its own to count.
             step.ledger.record(site, decision, 0, 0)
             return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
@@ -80,34 +92,67 @@ class Packer:
         step.ledger.record(site, decision, plain, plain, merged=not plain)
         return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
 
-    def _compress(self, tensor: Tensor, site: Site, step: Step) -> Kept | Copied | Packed:
-        if self._parameters.reason(tensor, self._consumers.arguments()):
-            return self._leave_parameter(tensor, step)
+    def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:
         located = region_of(tensor)
         if located is None:
             return self._leave(tensor, site, step, "overlapping elements")
         region, layout = located
         if region.nbytes < self._settings.min_bytes:
             return self._leave(tensor, site, step, "small")
-        storage = tensor.untyped_storage()
-        extent = (layout.size, layout.stride) if layout.copied else region.numel()
-        identity = (storage._cdata, tensor.storage_offset(), extent, tensor.dtype, tensor._version)
-        encoded = self._held.get(identity)
-        if encoded is not None:
-            step.ledger.record(site, self._decision, step.ledger.plain(tensor), 0, merged=True)
-            self.compressed += 1
-            return Packed(encoded, layout, step)
-        code = self._encode(region, site, step)
-        if code.nbytes >= region.nbytes:
-            return self._leave(tensor, site, step, "code is no smaller")
-        if region.device.type == "cpu" and code.is_poisoned():
-            return self._leave(tensor, site, step, "not finite")
-        encoded = self._held[identity] = Encoded(code, StorageWeakRef(storage))
-        step.ledger.record(site, self._decision, step.ledger.plain(tensor), code.nbytes)
+        identity = identity_of(tensor, region, layout)
+        needed = need(site.op, tensor, self._consumers.arguments())
+        if needed.kind == "exact":
+            return self._leave(tensor, site, step, needed.why)
+        if needed.kind == "value":
+            held = self._held.value(identity, needed.least_bits) or self._derive(identity, needed)
+        else:
+            held = self._held.exact(identity, needed.mask or needed.kind)
+        if held is not None:
+            return self._share(held, layout, tensor, site, step)
+        code = self._encode(region, site, step, needed)
+        if isinstance(code, str) or code.nbytes >= region.nbytes:
+            return self._leave(tensor, site, step, code if isinstance(code, str) else "code is no smaller")
+        return self._hold(code, identity, needed, tensor, layout, site, step)
+
+    def _derive(self, identity: Identity, needed: Need) -> Held | None:
+        """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
+        recipe = self._recipes.find(identity)
+        derived = recipe.resolve() if recipe is not None else None
+        if derived is None or derived.bits < needed.least_bits:
+            return None
+        self._held.add_value(identity, derived)
+        return derived
+
+    def _share(self, held: Held, layout: Layout, tensor: Tensor, site: Site, step: Step) -> Packed:
+        decision = held.decision
+        step.ledger.record(site, decision, step.ledger.plain(tensor), 0, merged=True)
+        self.compressed += 1
+        return Packed(held, layout, step)
+
+    def _hold(
+        self, code: Code, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
+    ) -> Packed:
+        encoded = Encoded(code, StorageWeakRef(tensor.untyped_storage()))
+        if needed.kind == "value":
+            self._held.add_value(identity, encoded)
+        else:
+            self._held.add_exact(identity, needed.mask or needed.kind, encoded)
+        step.ledger.record(site, encoded.decision, step.ledger.plain(tensor), code.nbytes)
         self.compressed += 1
         return Packed(encoded, layout, step)
 
-    def _encode(self, region: Tensor, site: Site, step: Step) -> Groups:
+    def _encode(self, region: Tensor, site: Site, step: Step, needed: Need) -> Code | str:
+        """The code of a region, or the reason why it has none."""
         settings = self._settings
+        on_cpu = region.device.type == "cpu"
+        if needed.kind == "mask":
+            return Mask(region, needed.mask or BOOL)
+        if needed.kind == "integers":
+            if not on_cpu:
+                return "integer"  # its range cannot be read without waiting for the device
+            low, high = torch.aminmax(region)
+            return Integers(region, int(low), int(high))
+        bits = width(settings, needed)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        return Groups(region, self._decision.bits, settings.group_size, seed)
+        code = Groups(region, bits, settings.group_size, seed)
+        return "not finite" if on_cpu and code.is_poisoned() else code

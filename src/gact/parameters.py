@@ -11,10 +11,10 @@ running op is a parameter of the same number of elements in another dtype.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from .needs import Arguments
 
 _VIEWS_AND_CASTS = """
     ToCopy T Transpose Permute View UnsafeView ReshapeAlias Slice Select Split
@@ -22,6 +22,10 @@ _VIEWS_AND_CASTS = """
     Unbind Diagonal Conj Unfold
 """
 _PASS_THROUGH = frozenset(f"{name}Backward{number}" for name in _VIEWS_AND_CASTS.split() for number in (0, 1))
+
+
+PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+"""Classes of tensors whose storage may be looked at."""
 
 
 class Parameters:
@@ -35,19 +39,19 @@ class Parameters:
         self._storages: set[int] = set()
         if model is not None:
             for tensor in (*model.parameters(), *model.buffers()):
-                if type(tensor) in (Tensor, torch.nn.Parameter, torch.nn.Buffer) and tensor.layout is torch.strided:
+                if type(tensor) in PLAIN and tensor.layout is torch.strided:
                     self._storages.add(tensor.untyped_storage()._cdata)
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether the tensor is a parameter, or lies in the storage of a parameter or buffer of the model."""
         return type(tensor) is torch.nn.Parameter or tensor.untyped_storage()._cdata in self._storages
 
-    def reason(self, tensor: Tensor, arguments: tuple[Any, ...]) -> str:
+    def reason(self, tensor: Tensor, arguments: Arguments) -> str:
         """Why a tensor is no activation: "parameter", "leaf", or "" if it is one.
 
         Args:
             tensor: A strided tensor as autograd hands it to the pack hook.
-            arguments: Positional arguments of the op that saves it.
+            arguments: Arguments of the op that saves it.
         """
         base = tensor._base
         if isinstance(base, torch.nn.Parameter) or self.owns(tensor):
@@ -58,14 +62,14 @@ class Parameters:
             return "parameter" if self._is_cast_parameter(tensor, arguments) else ""
         return "parameter" if _grows_from_leaf(tensor) else ""
 
-    def _is_cast_parameter(self, tensor: Tensor, arguments: tuple[Any, ...]) -> bool:
+    def _is_cast_parameter(self, tensor: Tensor, arguments: Arguments) -> bool:
         numel, dtype = tensor.numel(), tensor.dtype
         return torch.is_autocast_enabled(tensor.device.type) and any(
             isinstance(argument, Tensor)
             and argument.dtype is not dtype
             and argument.numel() == numel
             and self.owns(argument)
-            for argument in arguments
+            for argument in arguments[0]
         )
 
 

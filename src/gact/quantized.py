@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .ops import schema
+from .ops import checks
 
 _quantize = torch.ops.gact.quantize.default
 _dequantize = torch.ops.gact.dequantize.default
@@ -21,8 +21,8 @@ Rounding = Literal["stochastic", "nearest"]
 class QuantizedTensor:
     """A tensor as codes of a few bits, with a minimum and a scale for each group of its elements.
 
-    Made by ``gact.quantize``. ``torch.save`` and ``torch.load(weights_only=True)`` work on it once gact is imported, and
-    ``state_dict`` gives it as a plain dict. The code is specified in ``docs/codes.md``.
+    Made by ``gact.quantize``. ``torch.save`` and ``torch.load(weights_only=True)`` work on it once gact is imported,
+    and ``state_dict`` gives it as a plain dict. The code is specified in ``docs/codes.md``.
 
     Attributes:
         codes: Packed codes, uint8, one-dimensional.
@@ -52,8 +52,10 @@ class QuantizedTensor:
             A tensor of ``size`` and ``stride``.
         """
         to = self.dtype if dtype is None else dtype
-        schema.check_dtype(to)
-        return _dequantize(self.codes, self.metadata, self.bits, self.group_size, self.size, self.stride, to)
+        checks.check_dtype(to)
+        layout = (self.size, self.stride, to)
+        decoded: Tensor = _dequantize(self.codes, self.metadata, self.bits, self.group_size, *layout)
+        return decoded
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +64,10 @@ class QuantizedTensor:
 
     @property
     def minimum(self) -> Tensor:
-        """Value of code 0 in each group, a view ``[groups]``; of a constant group, its value cut to this precision."""
+        """Value of code 0 in each group, a view ``[groups]``.
+
+        Of a constant group it is the value cut to this precision.
+        """
         return self.metadata[:, 0]
 
     @property
@@ -127,19 +132,19 @@ class QuantizedTensor:
                 "Pass what QuantizedTensor.state_dict returned."
             )
         restored = cls(**{**state, "size": torch.Size(state["size"]), "stride": tuple(state["stride"])})
-        schema.check_code(restored.bits, restored.group_size)
-        schema.check_dtype(restored.dtype)
-        schema.check_layout(restored.size, restored.stride)
-        schema.check_bytes(restored.codes, "codes", schema.code_bytes(restored.numel(), restored.bits))
-        schema.check_metadata(restored.metadata, schema.group_count(restored.numel(), restored.group_size))
+        checks.check_code(restored.bits, restored.group_size)
+        checks.check_dtype(restored.dtype)
+        checks.check_layout(restored.size, restored.stride)
+        checks.check_bytes(restored.codes, "codes", checks.code_bytes(restored.numel(), restored.bits))
+        checks.check_metadata(restored.metadata, checks.group_count(restored.numel(), restored.group_size))
         return restored
 
     def __repr__(self) -> str:
         plain = self.numel() * self.dtype.itemsize
         ratio = f", {plain / self.nbytes:.1f}x smaller" if self.nbytes else ""
         return (
-            f"QuantizedTensor(size={tuple(self.size)}, dtype={self.dtype}, bits={self.bits}, group_size={self.group_size}, "
-            f"device={str(self.device)!r}, nbytes={self.nbytes}{ratio})"
+            f"QuantizedTensor(size={tuple(self.size)}, dtype={self.dtype}, bits={self.bits}, "
+            f"group_size={self.group_size}, device={str(self.device)!r}, nbytes={self.nbytes}{ratio})"
         )
 
 
@@ -148,15 +153,16 @@ def quantize(
 ) -> QuantizedTensor:
     """Hold a tensor in ``bits`` bits per element.
 
-    Each group of ``group_size`` neighbouring elements is mapped to 2^bits evenly spaced levels between (about) its minimum and
-    its maximum. With stochastic rounding the expectation of the decoded tensor is ``x`` and no element is off by more than the
-    group's scale; with nearest rounding, by no more than half of it. Constant groups and values on a level come back exactly.
+    Each group of ``group_size`` neighbouring elements is mapped to 2^bits evenly spaced levels between (about) its
+    minimum and its maximum. With stochastic rounding the expectation of the decoded tensor is ``x`` and no element is
+    off by more than the group's scale; with nearest rounding, by no more than half of it. Constant groups and values
+    on a level come back exactly.
 
     The result does not require grad, and no global random state is read or changed.
 
     Args:
-        x: Float tensor of any size and stride. One with gaps or overlaps (sliced, expanded) comes back in the dense stride
-            that ``torch.empty_like(x)`` has: the same order of dimensions.
+        x: Float tensor of any size and stride. One with gaps or overlaps (sliced, expanded) comes back in the dense
+            stride that ``torch.empty_like(x)`` has: the same order of dimensions.
         bits: Width of a code, 1 to 8.
         group_size: Elements per group, a power of two from 32 to 1024. Each group costs 4 bytes more (8 for float64).
         rounding: ``"stochastic"``, unbiased, or ``"nearest"``, with a smaller error.
@@ -171,7 +177,7 @@ def quantize(
     """
     _check_quantize(x, bits, group_size, rounding, seed)
     x = x.detach()
-    stride = x.stride() if schema.is_dense(x.shape, x.stride()) else torch.empty_like(x, device="meta").stride()
+    stride = x.stride() if checks.is_dense(x.shape, x.stride()) else torch.empty_like(x, device="meta").stride()
     codes, metadata = _quantize(x, bits, group_size, seed, rounding == "stochastic")
     return QuantizedTensor(codes, metadata, bits, group_size, x.shape, stride, x.dtype)
 
@@ -182,8 +188,8 @@ def _check_quantize(x: Tensor, bits: int, group_size: int, rounding: str, seed: 
     if x.layout != torch.strided or x.is_nested:
         kind = "a nested tensor" if x.is_nested else f"layout {x.layout}"
         raise ValueError(f"x must be a strided tensor, got {kind}. Quantize its values tensor instead.")
-    schema.check_dtype(x.dtype)
-    schema.check_code(bits, group_size)
+    checks.check_dtype(x.dtype)
+    checks.check_code(bits, group_size)
     if rounding not in ("stochastic", "nearest"):
         raise ValueError(f"rounding must be 'stochastic' or 'nearest', got {rounding!r}.")
     if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """One place in the network where autograd saves a tensor; the same from step to step.
+    """One place in the network where autograd saves a tensor; the same object from step to step.
 
     Attributes:
         module: Path of the innermost module that was running, as in ``named_modules()``; its class name in angle
@@ -22,7 +23,7 @@ class Site:
     op: str
     call: int = 0
     slot: int = 0
-    key: int = field(init=False, compare=False, repr=False, default=0)
+    key: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
         digest = blake2b(f"{self.module}\0{self.op}\0{self.call}\0{self.slot}".encode(), digest_size=8).digest()
@@ -35,22 +36,35 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one saved tensor.
+    """What was done with one saved tensor.
 
     Attributes:
-        codec: ``"groups"`` (stochastic group quantization) or ``"keep"``.
-        bits: Width of a code; 0 for a kept tensor.
-        reason: Why the tensor is left alone; empty for a compressed one.
+        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"derived"`` or ``"keep"``.
+        bits: Width of a code; 0 for a kept or derived tensor.
+        reason: Why the tensor was left alone; empty for others.
     """
 
     codec: str
     bits: int = 0
     reason: str = ""
 
-    @classmethod
-    def keep(cls, reason: str) -> Decision:
+    @staticmethod
+    @cache
+    def keep(reason: str) -> Decision:
         """The decision to leave a tensor alone, with the reason that the report gives."""
-        return cls("keep", 0, reason)
+        return Decision("keep", 0, reason)
+
+    @staticmethod
+    @cache
+    def code(codec: str, bits: int) -> Decision:
+        """The decision to hold a tensor in a code."""
+        return Decision(codec, bits)
+
+    @staticmethod
+    @cache
+    def derived() -> Decision:
+        """The decision to rebuild a tensor from others that are held."""
+        return Decision("derived")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,7 @@ class Settings:
         probe_interval: Steps between two measurements.
         group_size: Elements that share a minimum and a scale.
         min_bytes: Tensors smaller than this are left alone.
+        derive: Whether tensors are rebuilt where their sources are held.
         seed: Key of the rounding.
     """
 
@@ -71,4 +86,5 @@ class Settings:
     probe_interval: int
     group_size: int
     min_bytes: int
+    derive: bool
     seed: int

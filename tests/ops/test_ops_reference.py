@@ -5,9 +5,9 @@ from __future__ import annotations
 import op_cases
 import pytest
 import torch
-from references import group_code
 
 from gact.ops import reference
+from references import group_code
 
 
 def truth(x: torch.Tensor, bits: int, group_size: int, seed: int | None) -> tuple[bytes, list[int]]:

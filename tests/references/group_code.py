@@ -1,7 +1,7 @@
 """The group code element by element in plain Python: slow, without torch, written from docs/codes.md alone.
 
-A Python float is a float64. Float32 arithmetic is done in it and rounded after every operation, which gives the float32 result: 53
-bits are more than twice 24 and two (Figueroa 1995).
+A Python float is a float64. Float32 arithmetic is done in it and rounded after every operation, which gives the float32
+result: 53 bits are more than twice 24 and two (Figueroa 1995).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def field_below(value: float, wide: bool) -> int:
     near = struct.unpack("<I", struct.pack("<f", value))[0]
     near = near if wide else near >> 16
     sign = 2**31 if wide else 2**15
-    candidates = [0, sign + 1] + [near + step for step in (-1, 0, 1) if (near + step) % sign > 0]
+    candidates = [0, sign + 1] + [near + step for step in (-1, 0, 1) if near + step > 0 and (near + step) % sign]
     return max((c for c in candidates if float_of_field(c, wide) <= value), key=lambda c: float_of_field(c, wide))
 
 

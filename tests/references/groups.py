@@ -38,8 +38,9 @@ def widest_scale(x, bits):
     if not x.numel():
         return 0.0
     low, high = x.min().item(), x.max().item()
-    # 2^-7 for the minimum and as much for the scale, both rounded outward to the 8 significant bits of a bfloat16
-    return 0.0 if low == high else ((high - low) + abs(low) * 2.0**-7) / (2**bits - 1) * (1 + 2.0**-7) + 2.0**-100
+    # The minimum and the scale are rounded outward to the 8 significant bits of a bfloat16: by 2^-7 at most.
+    reach = high - low + 2.0**-7 * max(abs(low), abs(high))
+    return 0.0 if low == high else reach / (2**bits - 1) * (1 + 2.0**-7) + 2.0**-100
 
 
 def rounding(x):

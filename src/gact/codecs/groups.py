@@ -25,6 +25,8 @@ class Groups:
 
     __slots__ = ("bits", "codes", "dtype", "group_size", "metadata")
 
+    name = "groups"
+
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, True)
         self.bits = bits

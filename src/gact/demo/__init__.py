@@ -1,6 +1,6 @@
 """The demonstration behind ``gact demo``: real data, two small networks, each trained plainly and at 8, 4 and 2 bits.
 
-Needs scikit-learn for the data and matplotlib for the picture (``pip install 'gact[demo]'``); both are imported where used.
+Needs scikit-learn for the data and matplotlib for the picture (the extra ``demo``); both are imported where used.
 """
 
 from .results import NetworkResult, Settings, WayResult

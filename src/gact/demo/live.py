@@ -1,10 +1,11 @@
 """Counts the bytes of the tensors that are alive, operation by operation.
 
 NOTE: What is counted
-After every operation that reaches PyTorch's dispatcher, in forward and in backward alike, the storages of its results are added to
-a table that holds them weakly, and those that died meanwhile are dropped. Nothing can free memory between the end of an operation
-and the count, so no peak between two operations is missed. Scratch memory that a kernel frees before it returns is not seen,
-neither plain torch's nor gact's. The same counter, with the same blind spot, measures every way of training.
+After every operation that reaches PyTorch's dispatcher, in forward and in backward alike, the storages of its results
+are added to a table that holds them weakly, and those that died meanwhile are dropped. Nothing can free memory between
+the end of an operation and the count, so no peak between two operations is missed. Scratch memory that a kernel frees
+before it returns is not seen, neither plain torch's nor gact's: the same counter, with the same blind spot, measures
+every way of training.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
         self._phases: list[str] = []
         self._samples: list[list[int]] = []

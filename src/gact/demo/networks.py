@@ -79,21 +79,21 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerClassifier(nn.Module):
-    """Overlapping patches as 64 tokens, two transformer blocks, averaged over the tokens."""
+    """Overlapping patches as 64 tokens, two transformer blocks, a head that reads all tokens."""
 
     def __init__(self) -> None:
         super().__init__()
-        width = 32
+        width, tokens = 32, (SIZE // 4) ** 2
         self.patches = nn.Conv2d(1, width, 8, stride=4, padding=2)
-        self.positions = nn.Parameter(0.5 * torch.randn(1, (SIZE // 4) ** 2, width))
+        self.positions = nn.Parameter(0.5 * torch.randn(1, tokens, width))
         self.blocks = nn.Sequential(TransformerBlock(width, 4), TransformerBlock(width, 4))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, CLASSES)
+        self.head = nn.Linear(tokens * width, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[n, 1, 32, 32]`` to logits ``[n, 10]``."""
         tokens = self.patches(images).flatten(2).transpose(1, 2) + self.positions
-        logits: Tensor = self.head(self.norm(self.blocks(tokens)).mean(dim=1))
+        logits: Tensor = self.head(self.norm(self.blocks(tokens)).flatten(1))
         return logits
 
 

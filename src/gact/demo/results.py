@@ -15,12 +15,12 @@ class Settings:
         seeds: How many times each network is trained, each time from other weights and in another order of the data.
         epochs: Passes over the training images.
         batch_size: Images in one step.
-        learning_rate: Largest learning rate of the one-cycle schedule, the same for all ways.
+        learning_rate: Largest learning rate of the schedule, the same for all ways.
         widths: Bits of the compressed ways.
     """
 
     seeds: int = 3
-    epochs: int = 6
+    epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 6e-3
     widths: tuple[int, ...] = (8, 4, 2)

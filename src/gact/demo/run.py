@@ -36,9 +36,7 @@ def run(
         ModuleNotFoundError: If scikit-learn is missing.
     """
     digits = data.load()
-    return [
-        _network(name, network, digits, settings, advance) for name, network in (networks or NETWORKS).items()
-    ]
+    return [_network(name, network, digits, settings, advance) for name, network in (networks or NETWORKS).items()]
 
 
 def batches_of(settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """The operators of the group code: one contract, kernels for every device.
 
-Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernels there are: C++ on the CPU if the extension was
-built, plain torch everywhere else.
+Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernels there are: C++ on the CPU if the
+extension was built, plain torch everywhere else.
 """
 
 from . import reference, schema

@@ -1,7 +1,7 @@
-"""The group code in plain torch: the executable form of ``docs/codes.md``, and the kernel of any device without its own.
+"""The group code in plain torch: ``docs/codes.md`` made executable, and the kernel of any device without its own.
 
-Full groups are the rows of a matrix and a short last group is a matrix of one row, so that every step is written once. All
-integers are int64, masked to the 32 or 64 bits that the page speaks of.
+Full groups are the rows of a matrix and a short last group is a matrix of one row, so that every step is written once.
+All integers are int64, masked to the 32 or 64 bits that the page speaks of.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import schema
-from .reference_bits import pack_rows, split_groups, unpack_rows
+from . import checks, reference_exact, schema
+from .reference_bits import memory_order, pack_rows, split_groups, unpack_rows
 from .reference_metadata import group_metadata, is_constant, join_value, lower_half, read_metadata
 from .reference_random import FRACTION, rounding_bits
-
-
-def _memory_order(x: Tensor) -> Tensor:
-    """The elements of a dense tensor as they lie in memory, without a copy."""
-    return x.as_strided((x.numel(),), (1,))
 
 
 def _encode(rows: Tensor, first_group: int, bits: int, group_size: int, seed: int | None) -> tuple[Tensor, Tensor]:
@@ -30,7 +25,11 @@ def _encode(rows: Tensor, first_group: int, bits: int, group_size: int, seed: in
     levels = 2**bits - 1
     q = (real - minimum) * (torch.ones_like(scale) / scale)
     t = torch.round(q * 2**FRACTION).nan_to_num(0.0, 0.0, 0.0).clamp(0, levels * 2**FRACTION).to(torch.int64)
-    r = 2 ** (FRACTION - 1) if seed is None else rounding_bits(seed, first_group, *rows.shape, group_size, rows.device)
+    r = (
+        2 ** (FRACTION - 1)
+        if seed is None
+        else rounding_bits(seed, first_group, (rows.shape[0], rows.shape[1]), group_size, rows.device)
+    )
     packed = pack_rows(((t + r) >> FRACTION).to(torch.uint8), bits)
     special = is_constant(metadata) | scale.isnan()
     packed = torch.where(special, 0, packed)
@@ -55,7 +54,7 @@ def quantize(x: Tensor, bits: int, group_size: int, seed: int, stochastic: bool)
     """Codes and metadata of a tensor, its elements taken in memory order (of a dense copy, if it has gaps or overlaps).
 
     Args:
-        x: Any strided tensor of a dtype in ``schema.DTYPES``.
+        x: Any strided tensor of a dtype in ``checks.DTYPES``.
         bits: Width of a code, 1 to 8.
         group_size: Elements per group, a power of two from 32 to 1024.
         seed: Key of the random stream, any int64; unused with nearest rounding.
@@ -64,16 +63,16 @@ def quantize(x: Tensor, bits: int, group_size: int, seed: int, stochastic: bool)
     Returns:
         Codes, uint8 ``[code_bytes]``, and metadata ``[groups, 2]``.
     """
-    schema.check_code(bits, group_size)
-    schema.check_dtype(x.dtype)
-    x = x if schema.is_dense(x.shape, x.stride()) else x.clone()
+    checks.check_code(bits, group_size)
+    checks.check_dtype(x.dtype)
+    x = x.clone() if not checks.is_dense(x.shape, x.stride()) else x
     codes, metadata = [], []
-    for rows, first_group in split_groups(_memory_order(x), group_size):
+    for rows, first_group in split_groups(memory_order(x), group_size):
         packed, fields = _encode(rows, first_group, bits, group_size, seed if stochastic else None)
         codes.append(packed.flatten())
         metadata.append(fields)
     if not codes:
-        return x.new_empty(0, dtype=torch.uint8), x.new_empty((0, 2), dtype=schema.metadata_dtype(x.dtype))
+        return x.new_empty(0, dtype=torch.uint8), x.new_empty((0, 2), dtype=checks.metadata_dtype(x.dtype))
     return torch.cat(codes), torch.cat(metadata)
 
 
@@ -82,7 +81,7 @@ def dequantize_into(out: Tensor, codes: Tensor, metadata: Tensor, bits: int, gro
     """Decode into a dense tensor, in its memory order.
 
     Args:
-        out: Dense tensor with as many elements as were quantized, of a dtype in ``schema.DTYPES``.
+        out: Dense tensor with as many elements as were quantized, of a dtype in ``checks.DTYPES``.
         codes: As ``quantize`` returned them.
         metadata: As ``quantize`` returned it.
         bits: As given to ``quantize``.
@@ -91,16 +90,15 @@ def dequantize_into(out: Tensor, codes: Tensor, metadata: Tensor, bits: int, gro
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    schema.check_code(bits, group_size)
-    schema.check_dtype(out.dtype)
-    if not schema.is_dense(out.shape, out.stride()):
-        raise ValueError("out must be a tensor without gaps or overlaps.")
-    schema.check_bytes(codes, "codes", schema.code_bytes(out.numel(), bits))
-    schema.check_metadata(metadata, schema.group_count(out.numel(), group_size))
+    checks.check_code(bits, group_size)
+    checks.check_dtype(out.dtype)
+    checks.check_dense(out, "out")
+    checks.check_bytes(codes, "codes", checks.code_bytes(out.numel(), bits))
+    checks.check_metadata(metadata, checks.group_count(out.numel(), group_size))
     done = 0
-    for rows, first_group in split_groups(_memory_order(out), group_size):
+    for rows, first_group in split_groups(memory_order(out), group_size):
         count, length = rows.shape
-        size = schema.code_bytes(length, bits)
+        size = checks.code_bytes(length, bits)
         packed = codes[done : done + count * size].view(count, size)
         rows.copy_(_decode(packed, metadata[first_group : first_group + count], bits, length, out.dtype))
         done += count * size
@@ -132,8 +130,8 @@ def dequantize(
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    schema.check_dtype(dtype)
-    schema.check_layout(size, stride)
+    checks.check_dtype(dtype)
+    checks.check_layout(size, stride)
     out = torch.empty_strided(size, stride, dtype=dtype, device=codes.device)
     dequantize_into(out, codes, metadata, bits, group_size)
     return out
@@ -150,8 +148,8 @@ def pack_bits(codes: Tensor, bits: int, group_size: int) -> Tensor:
     Returns:
         The planes of all groups, uint8 ``[code_bytes]``.
     """
-    schema.check_code(bits, group_size)
-    schema.check_bytes(codes, "codes", codes.numel())
+    checks.check_code(bits, group_size)
+    checks.check_bytes(codes, "codes", codes.numel())
     packed = [pack_rows(rows, bits).flatten() for rows, _ in split_groups(codes, group_size)]
     return torch.cat(packed) if packed else codes.new_empty(0)
 
@@ -171,15 +169,15 @@ def unpack_bits(packed: Tensor, bits: int, group_size: int, numel: int) -> Tenso
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    schema.check_code(bits, group_size)
+    checks.check_code(bits, group_size)
     if numel < 0:
         raise ValueError(f"numel must not be negative, got {numel}.")
-    schema.check_bytes(packed, "packed", schema.code_bytes(numel, bits))
+    checks.check_bytes(packed, "packed", checks.code_bytes(numel, bits))
     codes = packed.new_empty(numel)
     done = 0
     for rows, _ in split_groups(codes, group_size):
         count, length = rows.shape
-        size = schema.code_bytes(length, bits)
+        size = checks.code_bytes(length, bits)
         rows.copy_(unpack_rows(packed[done : done + count * size].view(count, size), bits, length))
         done += count * size
     return codes
@@ -187,6 +185,5 @@ def unpack_bits(packed: Tensor, bits: int, group_size: int, numel: int) -> Tenso
 
 def register() -> None:
     """Make these functions the kernels of every device that has no better ones."""
-    kernels = (quantize, dequantize, dequantize_into, pack_bits, unpack_bits)
-    for kernel in kernels:
+    for kernel in (quantize, dequantize, dequantize_into, pack_bits, unpack_bits, *reference_exact.KERNELS):
         schema.LIBRARY.impl(kernel.__name__, kernel, "CompositeExplicitAutograd")

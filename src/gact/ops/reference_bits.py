@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .schema import PADDING
+from .checks import PADDING
+
+
+def memory_order(x: Tensor) -> Tensor:
+    """The elements of a dense tensor as they lie in memory, without a copy."""
+    return x.as_strided((x.numel(),), (1,))
 
 
 def split_groups(flat: Tensor, group_size: int) -> Iterator[tuple[Tensor, int]]:

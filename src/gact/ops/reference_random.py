@@ -17,7 +17,7 @@ def _int64(value: int) -> int:
 
 def _shift_right(z: Tensor, count: int) -> Tensor:
     """Logical shift of 64-bit integers, which torch only has for signed ones."""
-    return (z >> count) & (2 ** (64 - count) - 1)
+    return torch.bitwise_and(z >> count, 2 ** (64 - count) - 1)
 
 
 def group_keys(seed: int, groups: Tensor) -> Tensor:
@@ -28,10 +28,9 @@ def group_keys(seed: int, groups: Tensor) -> Tensor:
     return z ^ _shift_right(z, 31)
 
 
-def rounding_bits(
-    seed: int, first_group: int, count: int, length: int, group_size: int, device: torch.device
-) -> Tensor:
-    """15 random bits for each of the first ``length`` elements of ``count`` groups, int64 [count, length]."""
+def rounding_bits(seed: int, first_group: int, shape: tuple[int, int], group_size: int, device: torch.device) -> Tensor:
+    """15 random bits for each element of groups of one length, int64 of that shape: groups, elements of a group."""
+    count, length = shape
     keys = group_keys(seed, torch.arange(first_group, first_group + count, device=device))[:, None]
     half = group_size // 2
     i = torch.arange(min(length, half), device=device)

@@ -17,8 +17,8 @@ class Row:
         op: Operation that saved.
         call: Which of the module's calls of this op.
         slot: Which of the tensors saved by that call.
-        codec: ``"groups"`` or ``"keep"``.
-        bits: Width of a code; 0 for a kept tensor.
+        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"derived"`` or ``"keep"``.
+        bits: Width of a code; 0 for a kept or derived tensor.
         count: Tensors saved.
         merged: Of those, saves of memory that was held already.
         plain_bytes: Bytes that plain autograd keeps for them, each storage counted at its first save.
@@ -69,7 +69,7 @@ class Report:
     @property
     def coverage(self) -> float:
         """Percentage of ``plain_bytes`` that was compressed; 0 if nothing was saved."""
-        compressed = sum(row.plain_bytes for row in self.rows if row.bits)
+        compressed = sum(row.plain_bytes for row in self.rows if row.codec != "keep")
         return 100.0 * compressed / self.plain_bytes if self.plain_bytes else 0.0
 
     def to_json(self, indent: int | None = 2) -> str:

@@ -40,7 +40,11 @@ class Line:
 
 def code_name(row: Row) -> str:
     """What was done with a row's tensors, in a word or two."""
-    return f"{row.bits} bits" if row.bits else f"kept: {row.reason}"
+    if row.codec == "groups":
+        return f"{row.bits} bits"
+    if row.codec == "keep":
+        return f"kept: {row.reason}"
+    return f"{row.codec}, {row.bits} bit{'s' * (row.bits > 1)}" if row.bits else row.codec
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:

@@ -17,6 +17,12 @@ class Save(torch.autograd.Function):
         return (grad, *[None] * (len(ctx.needs_input_grad) - 1))
 
 
+def activation(x):
+    """The same values in the same layout and place, as the result of an op: what no op made may be held more finely."""
+    whole = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage()).clone()
+    return (whole.requires_grad_() * 1).as_strided(x.size(), x.stride(), x.storage_offset())
+
+
 def save(*tensors):
     """An output whose node has saved the tensors."""
     return Save.apply(torch.zeros((), requires_grad=True), *tensors)
@@ -31,7 +37,7 @@ def roundtrip(compressor, *tensors):
     """What is unpacked for the tensors; a single one not in a tuple."""
     with compressor:
         output = save(*tensors)
-    unpacked = held(output)
+    unpacked = [tensor.detach() for tensor in held(output)]
     return unpacked if len(tensors) > 1 else unpacked[0]
 
 
@@ -70,3 +76,8 @@ def find_saved(output, name):
 def address(tensor):
     """Where the tensor's storage lies."""
     return tensor.untyped_storage().data_ptr()
+
+
+def active_pair():
+    """The hooks that autograd would call now: (pack, unpack), or None."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)

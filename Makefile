@@ -1,0 +1,63 @@
+# The project's commands. Everything is installed into .venv from what this file and pyproject.toml name; nothing of the machine is
+# used but python3 with venv, make and a C++17 compiler. Stamps in .venv/stamps tell what is installed.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# The lint command gives other results with other versions of these two.
+LINTERS := ruff==0.17.6 mypy==2.4.1
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input
+STAMPS := $(VENV)/stamps
+SOURCES := pyproject.toml setup.py $(shell find csrc -type f 2>/dev/null)
+CASE ?= codec noise
+JOBS ?= 2
+
+# torch's build looks for ninja on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint format clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
+
+demo: $(STAMPS)/demo ## train two networks plainly and compressed; prints a table, writes gact-demo.png
+	$(BIN)/gact demo --output gact-demo.png
+
+test: $(STAMPS)/dev ## lint, types and all tests
+	$(MAKE) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step'; rows go to benchmarks/results
+	$(BIN)/python benchmarks/run.py $(CASE)
+
+lint: $(STAMPS)/dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMPS)/dev ## let ruff format the sources
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built and installed
+	rm -rf $(VENV) build dist src/gact/_C*.so src/gact.egg-info gact-demo.png
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and by version: the package's build imports it, and no later step may put another build in its place.
+$(STAMPS)/torch: Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet '$(TORCH)' 'setuptools>=77' wheel ninja
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(STAMPS)/demo: $(STAMPS)/torch $(SOURCES)
+	$(PIP) install --quiet --no-build-isolation '$(TORCH)' -e '.[demo,cli]'
+	touch $@
+
+$(STAMPS)/dev: $(STAMPS)/torch $(SOURCES)
+	GACT_REQUIRE_EXTENSION=1 $(PIP) install --quiet --no-build-isolation '$(TORCH)' $(LINTERS) -e '.[dev]'
+	touch $(STAMPS)/demo $@

@@ -1,0 +1,272 @@
+"""Ways to code a group in a few bits, each as the variance it gives: arithmetic is exact, no codes are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from .tables import dithered_variance, fit_dithered_table, fit_table, gaussian_table, histogram
+
+METADATA_BITS = 32
+SIZE = 256
+
+
+class Sample:
+    """Values of one saved tensor as a matrix: its last axis in memory is that of a row.
+
+    Args:
+        values: In memory order.
+        most: Elements looked at; whole rows, but a part of a row that is longer.
+
+    Attributes:
+        flat: The values, row after row.
+        by_column: The same values, column after column.
+        rows: How many values a column has.
+    """
+
+    def __init__(self, values: Tensor, most: int) -> None:
+        matrix = values.reshape(-1, values.shape[-1])
+        matrix = matrix[: max(1, most // matrix.shape[1]), :most].double()
+        self.flat = matrix.flatten()
+        self.by_column = matrix.t().flatten()
+        self.rows = len(matrix)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of values, the short last one left out.
+
+    Attributes:
+        position: Within the group from 0, its minimum, to 1, its maximum: ``[groups, size]``.
+        extent: Maximum less minimum, ``[groups, 1]``.
+    """
+
+    position: Tensor
+    extent: Tensor
+
+    @classmethod
+    def of(cls, flat: Tensor, size: int = SIZE) -> Groups:
+        """Cut a vector."""
+        return cls.between(*_rows_and_bounds(flat, size))
+
+    @classmethod
+    def between(cls, rows: Tensor, low: Tensor, extent: Tensor) -> Groups:
+        """Rows with given bounds."""
+        return cls((rows - low) / torch.where(extent > 0, extent, 1.0), extent)
+
+    def mean(self, variance: Tensor) -> float:
+        """Mean over all elements of a variance in units of the group's extent."""
+        return float((variance.mean(1, keepdim=True) * self.extent.square()).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a scheme gives.
+
+    Attributes:
+        variance: Mean over the elements.
+        bits: Bits per element, metadata included.
+    """
+
+    variance: float
+    bits: float
+
+
+Scheme = Callable[[Sample, int], Outcome]
+
+
+def _rows_and_bounds(flat: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    rows = flat[: flat.numel() // size * size].view(-1, size)
+    low = rows.amin(1, keepdim=True)
+    return rows, low, rows.amax(1, keepdim=True) - low
+
+
+def _total(bits: int, size: int = SIZE, more: float = 0.0) -> float:
+    return bits + (METADATA_BITS + more) / size
+
+
+def stochastic(groups: Groups, bits: int) -> Tensor:
+    """Variance of stochastic rounding to evenly spaced levels."""
+    levels = 2**bits - 1
+    place = groups.position * levels
+    place = place - place.floor()
+    return place * (1 - place) / levels**2
+
+
+def dithered(groups: Groups, bits: int, phases: int) -> Tensor:
+    """Variance with subtractive dither: encoder and decoder share a random shift of one of ``phases`` parts of a level.
+
+    The decoder's shift contributes that of an even distribution over the phases, (phases^2 - 1) / 12 in parts, and
+    what lies between two phases is rounded stochastically.
+    """
+    levels = 2**bits - 1
+    place = groups.position * levels * phases
+    place = place - place.floor()
+    return (place * (1 - place) + (phases**2 - 1) / 12) / (levels * phases) ** 2
+
+
+def uniform(size: int = SIZE) -> Scheme:
+    """Evenly spaced levels between minimum and maximum."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat, size)
+        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits, size))
+
+    return scheme
+
+
+def dither(phases: int) -> Scheme:
+    """Subtractive dither in all groups."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat)
+        return Outcome(groups.mean(dithered(groups, bits, phases)), _total(bits))
+
+    return scheme
+
+
+def choice(phases: int) -> Scheme:
+    """In each group the better of subtractive dither and plain stochastic rounding, told by a spare bit of metadata."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat)
+        return Outcome(groups.mean(_better(groups, bits, phases)), _total(bits))
+
+    return scheme
+
+
+def _better(groups: Groups, bits: int, phases: int) -> Tensor:
+    ways = (dithered(groups, bits, phases), stochastic(groups, bits))
+    return torch.minimum(*(way.mean(1, keepdim=True) for way in ways))
+
+
+def short_metadata(size: int) -> Scheme:
+    """Small groups with 8 bits of scale and 8 of minimum.
+
+    The scale has 4 bits of mantissa and is rounded up; the minimum counts 64ths of the scale. Groups whose minimum is
+    beyond that range get 16 bits more.
+    """
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        rows, low, extent = _rows_and_bounds(sample.flat, size)
+        extent = extent.clamp_min(1e-30)
+        unit = _four_bits_up(extent)
+        steps = (low / unit * 64).floor()
+        floor = torch.where(steps.abs() < 128, steps / 64 * unit, low)
+        groups = Groups.between(rows, floor, _four_bits_up((low + extent - floor).clamp_min(1e-30)))
+        wide = float((steps.abs() >= 128).double().mean())
+        return Outcome(groups.mean(stochastic(groups, bits)), bits + (16 + 16 * wide) / size)
+
+    return scheme
+
+
+def _four_bits_up(positive: Tensor) -> Tensor:
+    power = positive.log2().floor().exp2()
+    return (positive / power * 16).ceil() / 16 * power
+
+
+def fitted() -> Scheme:
+    """A table per tensor; its levels are stored once and not counted."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat)
+        table = fit_table(histogram(groups.position, groups.extent.square()), 2**bits)
+        return Outcome(groups.mean(_table_variance(groups, table)), _total(bits))
+
+    return scheme
+
+
+def gaussian() -> Scheme:
+    """One table for all tensors, made for normal values."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat)
+        return Outcome(groups.mean(_table_variance(groups, gaussian_table(bits, SIZE))), _total(bits))
+
+    return scheme
+
+
+def _table_variance(groups: Groups, table: Tensor) -> Tensor:
+    below = torch.bucketize(groups.position, table[1:-1].contiguous(), right=True)
+    return (groups.position - table[below]) * (table[below + 1] - groups.position)
+
+
+def fitted_dither(phases: int) -> Scheme:
+    """A table per tensor, made for subtractive dither."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.flat)
+        points = fit_dithered_table(histogram(groups.position, groups.extent.square()), bits, phases)
+        return Outcome(groups.mean(dithered_variance(groups.position, points, phases)), _total(bits))
+
+    return scheme
+
+
+def outliers(count: int) -> Scheme:
+    """The values furthest from the median kept beside the codes, each with 16 bits and 8 bits of index."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        rows, _, _ = _rows_and_bounds(sample.flat, SIZE)
+        middle = rows.median(1, keepdim=True).values
+        furthest = (rows - middle).abs().topk(count, dim=1).indices
+        groups = Groups.of(rows.scatter(1, furthest, middle.expand(-1, count)).flatten())
+        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits, more=24 * count))
+
+    return scheme
+
+
+def hadamard(size: int) -> Scheme:
+    """Each run of ``size`` values rotated by a Hadamard matrix first; a rotation keeps the variance."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        runs = sample.flat[: sample.flat.numel() // size * size].view(-1, size)
+        groups = Groups.of((runs @ _hadamard_matrix(size)).flatten())
+        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits))
+
+    return scheme
+
+
+@cache
+def _hadamard_matrix(size: int) -> Tensor:
+    matrix = torch.ones(1, 1, dtype=torch.float64)
+    while matrix.shape[0] < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    return matrix / math.sqrt(size)
+
+
+def first_axis() -> Scheme:
+    """Groups along the first axis of memory: the same channel of many tokens; plain where there are too few."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        groups = Groups.of(sample.by_column if sample.rows >= SIZE else sample.flat)
+        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits))
+
+    return scheme
+
+
+BASELINE = uniform()
+SCHEMES: Mapping[str, Scheme] = {
+    "groups of 64": uniform(64),
+    "groups of 128": uniform(128),
+    "groups of 512": uniform(512),
+    "groups of 128, 16-bit metadata": short_metadata(128),
+    "fitted table": fitted(),
+    "gaussian table": gaussian(),
+    "dither, 1 shared bit": dither(2),
+    "dither, 2 shared bits": dither(4),
+    "dither, 3 shared bits": dither(8),
+    "dither or plain, 1 shared bit": choice(2),
+    "dither or plain, 2 shared bits": choice(4),
+    "dither or plain, 3 shared bits": choice(8),
+    "fitted table, 2 shared bits": fitted_dither(4),
+    "1 outlier": outliers(1),
+    "2 outliers": outliers(2),
+    "4 outliers": outliers(4),
+    "hadamard 16": hadamard(16),
+    "groups along the first axis": first_axis(),
+}

@@ -1,0 +1,92 @@
+"""Paired measurement of time.
+
+NOTE: Why pairs
+The speed of a shared machine drifts by tens of percent within seconds. So what is compared takes turns: every round
+times each way once, the order is reversed from round to round, and a ratio or a difference is taken within a round
+before any median is. A drift then hits both sides alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .rows import Spread
+
+Call = Callable[[], object]
+WARM_UP = 3
+_MOST_REPEATS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Seconds of each way in each round.
+
+    Attributes:
+        seconds: For each way, one figure per round.
+    """
+
+    seconds: Mapping[str, tuple[float, ...]]
+
+    def time(self, way: str, unit: float = 1.0) -> Spread:
+        """How long one call takes, in ``unit`` seconds."""
+        return Spread.of(value / unit for value in self.seconds[way])
+
+    def rate(self, way: str, amount: float) -> Spread:
+        """How much of something a way does per second, if one call does ``amount``."""
+        return Spread.of(amount / value for value in self.seconds[way])
+
+    def ratio(self, way: str, base: str) -> Spread:
+        """Ratio of two ways, taken round by round."""
+        pairs = zip(self.seconds[way], self.seconds[base], strict=True)
+        return Spread.of(a / b for a, b in pairs)
+
+    def difference(self, way: str, *bases: str, unit: float = 1.0) -> Spread:
+        """What a way costs above the sum of others, taken round by round, in ``unit`` seconds."""
+        rounds = zip(self.seconds[way], *(self.seconds[base] for base in bases), strict=True)
+        return Spread.of((first - sum(rest)) / unit for first, *rest in rounds)
+
+
+def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0) -> Samples:
+    """Time several ways in turns.
+
+    Args:
+        ways: Calls without arguments, by name.
+        rounds: How often each is timed.
+        least_seconds: A way that is faster than this is called as often as it takes to last that long, and the time
+            is divided by the number of calls. Short calls need it: reading the clock costs a good part of one.
+
+    Returns:
+        Seconds of one call of each way in each round.
+    """
+    for _ in range(WARM_UP):
+        for call in ways.values():
+            call()
+    repeats = {name: _repeats(call, least_seconds) for name, call in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(rounds):
+            order = list(ways) if number % 2 == 0 else list(ways)[::-1]
+            for name in order:
+                seconds[name].append(_seconds(ways[name], repeats[name]))
+    finally:
+        if collects:
+            gc.enable()
+    return Samples({name: tuple(values) for name, values in seconds.items()})
+
+
+def _seconds(call: Call, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def _repeats(call: Call, least_seconds: float) -> int:
+    once = min(_seconds(call, 1) for _ in range(3))
+    return max(1, min(_MOST_REPEATS, round(least_seconds / once)))

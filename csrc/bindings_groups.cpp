@@ -1,0 +1,117 @@
+// The operators of the group code. The schemas are defined in src/gact/ops/schema.py.
+#include <tuple>
+#include <vector>
+
+#include "bindings.h"
+#include "dispatch.h"
+
+namespace gact {
+namespace {
+
+Element element_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return Element::kFloat32;
+    case ScalarType::Half: return Element::kFloat16;
+    case ScalarType::BFloat16: return Element::kBFloat16;
+    case ScalarType::Double: return Element::kFloat64;
+    default:
+      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16 or float64, got another (code ",
+                      static_cast<int>(dtype), "). Convert the tensor first.");
+  }
+}
+
+void check_code(int64_t bits, int64_t group_size) {
+  STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be a whole number from 1 to 8, got ", bits, ".");
+  STD_TORCH_CHECK(group_size >= kSmallestGroup && group_size <= kLargestGroup && (group_size & (group_size - 1)) == 0,
+                  "group_size must be a power of two from 32 to 1024, got ", group_size, ".");
+}
+
+std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, int64_t seed, bool stochastic) {
+  check_code(bits, group_size);
+  const Element element = element_of(x.scalar_type());
+  x = dense(x);
+  const int64_t numel = x.numel();
+  const int64_t size[] = {group_count(numel, group_size), 2};
+  const int64_t stride[] = {2, 1};
+  Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor metadata = empty(size, stride, 2, element == Element::kFloat64 ? ScalarType::Float : ScalarType::BFloat16);
+  const void* in = x.const_data_ptr();
+  auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
+  void* fields = metadata.mutable_data_ptr();
+  const auto kernel = active_kernels().quantize[static_cast<int>(element)];
+  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
+    kernel(in, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), stochastic, out, fields, begin, end);
+  });
+  return {codes, metadata};
+}
+
+void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, const Tensor& out) {
+  const int64_t numel = out.numel();
+  const Element element = element_of(out.scalar_type());
+  check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
+  check_cpu(metadata, "metadata");
+  const bool wide = metadata.scalar_type() == ScalarType::Float;
+  STD_TORCH_CHECK(wide || metadata.scalar_type() == ScalarType::BFloat16,
+                  "metadata must be bfloat16 (float32 for codes of float64 tensors). Pass what quantize returned.");
+  const int64_t groups = group_count(numel, group_size);
+  STD_TORCH_CHECK(metadata.dim() == 2 && metadata.is_contiguous() && metadata.size(0) == groups && metadata.size(1) == 2,
+                  "metadata must be contiguous with shape [", groups, ", 2] for this size and group_size.");
+  const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
+  const void* fields = metadata.const_data_ptr();
+  void* to = out.mutable_data_ptr();
+  const auto kernel = active_kernels().dequantize[wide][static_cast<int>(element)];
+  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
+    kernel(in, fields, numel, static_cast<int>(bits), group_size, to, begin, end);
+  });
+}
+
+Tensor dequantize(Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, std::vector<int64_t> size,
+                  std::vector<int64_t> stride, ScalarType dtype) {
+  check_code(bits, group_size);
+  Tensor out = empty_dense(size, stride, dtype);
+  dequantize_groups(codes, metadata, bits, group_size, out);
+  return out;
+}
+
+void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size) {
+  check_code(bits, group_size);
+  check_dense(out, "out");
+  dequantize_groups(codes, metadata, bits, group_size, out);
+}
+
+Tensor pack_bits(Tensor codes, int64_t bits, int64_t group_size) {
+  check_code(bits, group_size);
+  const int64_t numel = codes.numel();
+  check_bytes(codes, "codes", numel);
+  Tensor packed = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
+  const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
+  auto* out = static_cast<uint8_t*>(packed.mutable_data_ptr());
+  const auto kernel = active_kernels().pack_bits;
+  for_groups(numel, group_size,
+             [=](int64_t begin, int64_t end) { kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end); });
+  return packed;
+}
+
+Tensor unpack_bits(Tensor packed, int64_t bits, int64_t group_size, int64_t numel) {
+  check_code(bits, group_size);
+  STD_TORCH_CHECK(numel >= 0, "numel must not be negative, got ", numel, ".");
+  check_bytes(packed, "packed", code_bytes(numel, static_cast<int>(bits)));
+  Tensor codes = empty_bytes(numel);
+  const auto* in = static_cast<const uint8_t*>(packed.const_data_ptr());
+  auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
+  const auto kernel = active_kernels().unpack_bits;
+  for_groups(numel, group_size,
+             [=](int64_t begin, int64_t end) { kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end); });
+  return codes;
+}
+
+}  // namespace
+}  // namespace gact
+
+STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
+  m.impl("quantize", TORCH_BOX(&gact::quantize));
+  m.impl("dequantize", TORCH_BOX(&gact::dequantize));
+  m.impl("dequantize_into", TORCH_BOX(&gact::dequantize_into));
+  m.impl("pack_bits", TORCH_BOX(&gact::pack_bits));
+  m.impl("unpack_bits", TORCH_BOX(&gact::unpack_bits));
+}

@@ -1,0 +1,22 @@
+"""The command line, ``gact``: it reads options, calls the library and prints.
+
+typer and rich come with an extra, so they are imported only when a command runs.
+"""
+
+from __future__ import annotations
+
+from .extras import MissingExtraError, require
+
+
+def main() -> None:
+    """Entry point of the ``gact`` command."""
+    try:
+        require("cli")
+    except MissingExtraError as error:
+        raise SystemExit(str(error)) from None
+    from .app import app
+
+    app()
+
+
+__all__ = ["main"]

@@ -1,0 +1,55 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="gact",
+    help="Activation-compressed training for PyTorch: the tensors that autograd saves for backward, in a few bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Activation-compressed training for PyTorch: the tensors that autograd saves for backward, in a few bits."""
+    if version:
+        from .. import __version__
+
+        typer.echo(f"gact {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each network in each way; 3 by default.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images; 5 by default.")] = None,
+    output: Annotated[Path, typer.Option(help="Picture to write: png, svg, pdf.")] = Path("gact-demo.png"),
+    quick: Annotated[bool, typer.Option("--quick", help="One seed and one epoch, unless said otherwise.")] = False,
+) -> None:
+    """Train two small networks on handwritten digits: plainly and at 8, 4 and 2 bits.
+
+    Prints one table of memory, time and accuracy and writes a picture of the losses and of the memory over a step.
+    """
+    from .demo import run_demo
+
+    run_demo(seeds=seeds or (1 if quick else 3), epochs=epochs or (1 if quick else 5), output=output)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which kernels run and why, and test them for a second.
+
+    The exit status is 1 if the self-test fails.
+    """
+    from .doctor import run_doctor
+
+    raise typer.Exit(run_doctor())

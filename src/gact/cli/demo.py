@@ -1,0 +1,102 @@
+"""``gact demo``: progress, table, picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .. import __version__
+from ..ops import status
+from .extras import MissingExtraError, require
+
+_WIDTH = 88
+"""Columns where the output is no terminal: as many as the table takes."""
+
+
+def run_demo(seeds: int, epochs: int, output: Path) -> None:
+    """Run the demonstration and print what came out.
+
+    Args:
+        seeds: Trainings of each network in each way.
+        epochs: Passes over the training images.
+        output: Picture to write.
+
+    Raises:
+        Exit: Of typer, with status 1, if an extra is missing or the picture's folder does not exist.
+    """
+    _check(output)
+    from ..demo import Settings, run
+    from ..demo.picture import draw
+    from ..demo.run import batches_of
+    from ..demo.table import explanation, table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    settings = Settings(seeds=seeds, epochs=epochs)
+    start = time.perf_counter()
+    console.print(_what_runs(), highlight=False)
+    with _progress(console, batches_of(settings)) as advance:
+        results = run(settings, advance)
+    draw(results, output)
+    console.print()
+    console.print(table(results))
+    console.print(explanation(settings), highlight=False)
+    console.print(f"\npicture: {output}   time: {time.perf_counter() - start:.0f} s", highlight=False)
+
+
+def _check(output: Path) -> None:
+    try:
+        require("demo")
+    except MissingExtraError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    from matplotlib.figure import Figure
+
+    formats = Figure().canvas.get_supported_filetypes()
+    if output.suffix.lstrip(".").lower() not in formats:
+        known = ", ".join(sorted(formats))
+        typer.echo(f"gact: the picture's name must end in one of {known}, got {output.name}.", err=True)
+        raise typer.Exit(1)
+    if not output.resolve().parent.is_dir():
+        typer.echo(f"gact: there is no folder {output.parent}. Make it first, or choose another --output.", err=True)
+        raise typer.Exit(1)
+
+
+def _what_runs() -> str:
+    kernels = status()
+    instruction_set = f" ({kernels.instruction_set})" if kernels.instruction_set else ""
+    return (
+        f"gact {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"kernels: {kernels.kernels}{instruction_set}"
+    )
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal, elsewhere one line for each thing begun."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=total)
+        yield lambda label: bar.update(task, advance=1, description=label)
+
+
+def _lines(console: Console) -> Callable[[str], None]:
+    begun: set[str] = set()
+
+    def advance(label: str) -> None:
+        if label not in begun:
+            begun.add(label)
+            console.print(f"training: {label}", highlight=False)
+
+    return advance

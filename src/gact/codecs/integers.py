@@ -1,0 +1,60 @@
+"""Integers without loss: the narrowest width that holds their range above the minimum.
+
+A range of more than 32 bits saves nothing and is held as a copy, so that any integers can be encoded.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..ops import checks
+
+_encode = torch.ops.gact.encode_integers.default
+_decode = torch.ops.gact.decode_integers.default
+
+DTYPES = frozenset(checks.INTEGER_DTYPES)
+WIDTHS = checks.INTEGER_WIDTHS
+
+
+class Integers:
+    """A dense region of integers as offsets from their minimum.
+
+    Args:
+        region: Tensor that is dense in memory, of a dtype in ``DTYPES``.
+        minimum: Its least value.
+        maximum: Its greatest value.
+    """
+
+    __slots__ = ("bits", "codes", "dtype", "minimum")
+
+    name = "integers"
+
+    def __init__(self, region: Tensor, minimum: int, maximum: int) -> None:
+        self.bits = width_of(minimum, maximum)
+        self.minimum = minimum
+        self.codes: Tensor
+        if self.bits in WIDTHS:
+            self.codes = _encode(region, minimum, self.bits)
+        else:
+            self.codes = region.as_strided((region.numel(),), (1,)).clone()
+        self.dtype = region.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, the minimum included."""
+        return int(self.codes.nbytes) + 8
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """A fresh tensor of that size and dense stride, equal to the original."""
+        decoded: Tensor
+        if self.bits not in WIDTHS:
+            decoded = self.codes.clone()
+            return decoded.as_strided(size, stride)
+        decoded = _decode(self.codes, self.minimum, self.bits, size, stride, self.dtype)
+        return decoded
+
+
+def width_of(minimum: int, maximum: int) -> int:
+    """The least width in ``WIDTHS`` for a range, or 64 if none suffices."""
+    return next((width for width in WIDTHS if maximum - minimum < 1 << width), 64)

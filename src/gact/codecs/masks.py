@@ -1,0 +1,62 @@
+"""One exact bit per element, for backwards that read only on which side of a bound a value lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import ops  # noqa: F401 - registers the operators
+
+_encode = torch.ops.gact.encode_mask.default
+_decode = torch.ops.gact.decode_mask.default
+
+
+@dataclass(frozen=True, slots=True)
+class MaskTest:
+    """What a mask remembers of a value, and the two values that stand for it afterwards.
+
+    The bit of x is ``low < x < high``; it decodes to ``on`` or ``off``, which lie on the same sides of the
+    consumer's bounds as the original did.
+
+    Attributes:
+        low: Bound below, exclusive; ``-inf`` for none.
+        high: Bound above, exclusive; ``inf`` for none.
+        off: Value given back for a bit that is 0.
+        on: Value given back for a bit that is 1.
+    """
+
+    low: float = 0.0
+    high: float = float("inf")
+    off: float = 0.0
+    on: float = 1.0
+
+
+class Mask:
+    """A dense region as one bit per element.
+
+    Args:
+        region: Tensor that is dense in memory, of a float dtype or bool.
+        test: The test and the two values.
+    """
+
+    __slots__ = ("codes", "dtype", "test")
+
+    name = "mask"
+    bits = 1
+
+    def __init__(self, region: Tensor, test: MaskTest) -> None:
+        self.codes = _encode(region, test.low, test.high)
+        self.test = test
+        self.dtype = region.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return int(self.codes.nbytes)
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """A fresh tensor of that size and dense stride, each element ``on`` or ``off``."""
+        decoded: Tensor = _decode(self.codes, self.test.off, self.test.on, size, stride, self.dtype)
+        return decoded

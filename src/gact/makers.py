@@ -1,0 +1,170 @@
+"""Which ops make tensors that can be rebuilt, and how each is run again.
+
+An op is run again on decoded sources, without autograd, under the autocast of the forward pass, and without touching
+any
+state: normalisations use the exact statistics of the forward pass, ReLU and dropout their exact masks, so that what
+is rebuilt has the right expectation where the op is linear in its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .needs import argument
+
+_POINTWISE = """
+    gelu silu mish elu celu selu softplus hardswish hardsigmoid leaky_relu relu6 hardtanh sigmoid tanh
+    mul multiply add sub subtract neg __rsub__ rsub cat concat concatenate
+    to float half bfloat16 double type type_as contiguous clone
+"""
+POINTWISE = frozenset(_POINTWISE.split())
+INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
+"""Ops that are run again as they are; none of them draws random numbers or changes state."""
+
+MASKED = frozenset({"relu", "relu_", "dropout"})
+"""Ops whose result is their input times a mask that they save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a result is made.
+
+    Attributes:
+        rebuild: Makes it from the values of the sources, then the mask or the two statistics.
+        sources: The tensors among the arguments.
+        masked: Whether the op's own mask is one more source.
+        statistics: Whether the mean and the reciprocal deviation that the op saved are two more sources.
+        inplace: Whether the result overwrites the first source.
+    """
+
+    rebuild: Callable[..., Tensor]
+    sources: list[Tensor]
+    masked: bool = False
+    statistics: bool = False
+    inplace: bool = False
+
+
+def making(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making | None:
+    """How the result of this call can be made again; None if it cannot.
+
+    Args:
+        name: Name of the op.
+        func: The op.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+    """
+    if name in POINTWISE:
+        return _pointwise(func, args, kwargs)
+    if name in INPLACE:
+        return _pointwise(getattr(Tensor, INPLACE[name]), args, kwargs, inplace=True)
+    if name in MASKED:
+        inplace = name.endswith("_") or bool(argument((args, kwargs), 3 if name == "dropout" else 1, "inplace", False))
+        return Making(_masked, [args[0]], masked=True, inplace=inplace)
+    affine = [argument((args, kwargs), position, key, None) for position, key in _AFFINE[name]]
+    if affine[0] is None and affine[1] is not None:
+        return None
+    rebuild = _NORMS[name]
+    if name == "group_norm":
+        rebuild = partial(rebuild, argument((args, kwargs), 1, "num_groups", None))
+    return Making(rebuild, [args[0], *(tensor for tensor in affine if tensor is not None)], statistics=True)
+
+
+class _Slot:
+    """The place of a source among an op's arguments."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _pointwise(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], inplace: bool = False
+) -> Making | None:
+    if kwargs.get("inplace") or "out" in kwargs:
+        return None
+    sources: list[Tensor] = []
+    positional = [_template(value, sources) for value in args]
+    named = {name: _template(value, sources) for name, value in kwargs.items() if name != "inplace"}
+    return Making(partial(_run, func, positional, named), sources, inplace=inplace)
+
+
+def _template(value: Any, sources: list[Tensor]) -> Any:
+    """An argument with every tensor replaced by a slot; the tensors are appended to ``sources``."""
+    if isinstance(value, Tensor):
+        sources.append(value)
+        return _Slot(len(sources) - 1)
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+        return [_template(item, sources) for item in value]
+    return value
+
+
+def _filled(value: Any, sources: tuple[Tensor, ...]) -> Any:
+    if isinstance(value, _Slot):
+        return sources[value.index]
+    if isinstance(value, list):
+        return [_filled(item, sources) for item in value]
+    return value
+
+
+def _run(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
+    positional = [_filled(value, sources) for value in args]
+    return func(*positional, **{name: _filled(value, sources) for name, value in kwargs.items()})
+
+
+def _masked(source: Tensor, mask: Tensor) -> Tensor:
+    return mask.mul_(source)
+
+
+def _layer_norm(source: Tensor, *rest: Tensor) -> Tensor:
+    """``(x - mean) * rstd * weight + bias``, one pair of statistics per row."""
+    *affine, mean, rstd = rest
+    out = torch.sub(source, mean).mul_(rstd)
+    for apply, parameter in zip((out.mul_, out.add_), affine, strict=False):
+        apply(parameter)
+    return out
+
+
+def _batch_norm(source: Tensor, *rest: Tensor) -> Tensor:
+    """The same with one pair per channel, folded into one multiply and add."""
+    *affine, mean, rstd = rest
+    factor, shift = _folded(mean, rstd, affine)
+    shape = (1, -1, *[1] * (source.dim() - 2))
+    return torch.addcmul(shift.view(shape), source, factor.view(shape))
+
+
+def _group_norm(groups: int, source: Tensor, *rest: Tensor) -> Tensor:
+    """The same with one pair per sample and group of channels."""
+    *affine, mean, rstd = rest
+    batch, channels = source.shape[:2]
+    mean, rstd = (figure.reshape(batch, groups).repeat_interleave(channels // groups, 1) for figure in (mean, rstd))
+    factor, shift = _folded(mean, rstd, affine)
+    shape = (batch, channels, *[1] * (source.dim() - 2))
+    return torch.addcmul(shift.view(shape), source, factor.view(shape))
+
+
+def _folded(mean: Tensor, rstd: Tensor, affine: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Factor and shift of a normalisation followed by its weight and bias."""
+    factor = rstd * affine[0] if affine else rstd
+    shift = -mean * factor
+    return factor, shift + affine[1] if len(affine) > 1 else shift
+
+
+_NORMS: dict[str, Callable[..., Tensor]] = {
+    "layer_norm": _layer_norm,
+    "batch_norm": _batch_norm,
+    "group_norm": _group_norm,
+}
+_AFFINE = {
+    "layer_norm": ((2, "weight"), (3, "bias")),
+    "batch_norm": ((3, "weight"), (4, "bias")),
+    "group_norm": ((2, "weight"), (3, "bias")),
+}
+
+DERIVABLE = POINTWISE | MASKED | frozenset(INPLACE) | frozenset(_NORMS)

@@ -1,0 +1,116 @@
+"""What the operators accept, and how large their results are; the codes are specified in ``docs/codes.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+WIDTHS = range(1, 9)
+GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+MASK_DTYPES = (*DTYPES, torch.bool)
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+INTEGER_WIDTHS = (1, 2, 4, 8, 16, 32)
+EXACT_GROUP = 256
+"""Elements per group of masks and integers."""
+PADDING = 32
+"""A short group is packed as if it had a multiple of this many elements."""
+
+
+def code_bytes(numel: int, bits: int) -> int:
+    """Bytes that the codes of ``numel`` elements take, all groups together."""
+    return 4 * bits * -(-numel // PADDING)
+
+
+def group_count(numel: int, group_size: int) -> int:
+    """Groups that ``numel`` elements make; the last may be short."""
+    return -(-numel // group_size)
+
+
+def metadata_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of minimum and scale for codes of a tensor of ``dtype``."""
+    return torch.float32 if dtype == torch.float64 else torch.bfloat16
+
+
+def check_code(bits: int, group_size: int) -> None:
+    """Raise ValueError unless width and group size are ones the code has."""
+    if not isinstance(bits, int | torch.SymInt) or bits not in WIDTHS:
+        raise ValueError(f"bits must be a whole number from 1 to 8, got {bits}.")
+    if group_size not in GROUP_SIZES:
+        raise ValueError(f"group_size must be a power of two from 32 to 1024, got {group_size}.")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise ValueError unless elements of ``dtype`` can be quantized."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be float32, float16, bfloat16 or float64, got {dtype}. Convert the tensor first.")
+
+
+def check_mask_dtype(dtype: torch.dtype) -> None:
+    """Raise ValueError unless elements of ``dtype`` can be held as a mask."""
+    if dtype not in MASK_DTYPES:
+        raise ValueError(
+            f"dtype must be float32, float16, bfloat16, float64 or bool, got {dtype}. Convert the tensor first."
+        )
+
+
+def check_integers(bits: int, dtype: torch.dtype) -> None:
+    """Raise ValueError unless integers of ``dtype`` can be held in that width."""
+    if bits not in INTEGER_WIDTHS:
+        raise ValueError(f"bits must be 1, 2, 4, 8, 16 or 32, got {bits}.")
+    if dtype not in INTEGER_DTYPES:
+        raise ValueError(f"dtype must be int64, int32, int16, uint8 or int8, got {dtype}. Convert the tensor first.")
+
+
+def check_dense(tensor: Tensor, name: str) -> None:
+    """Raise ValueError if ``tensor`` has gaps or overlaps."""
+    if not is_dense(tensor.shape, tensor.stride()):
+        raise ValueError(f"{name} must be a tensor without gaps or overlaps.")
+
+
+def check_layout(size: Sequence[int], stride: Sequence[int]) -> None:
+    """Raise ValueError unless a result can be written in that size and stride."""
+    if len(size) != len(stride) or not is_dense(size, stride):
+        raise ValueError(
+            f"size and stride must describe a tensor without gaps or overlaps, got {list(size)} and {list(stride)}. "
+            "Use the stride of torch.empty_like(x)."
+        )
+
+
+def check_bytes(tensor: Tensor, name: str, expected: int) -> None:
+    """Raise ValueError unless ``tensor`` is a contiguous vector of that many bytes."""
+    if tensor.dtype != torch.uint8 or tensor.dim() != 1 or not tensor.is_contiguous():
+        raise ValueError(
+            f"{name} must be a contiguous one-dimensional uint8 tensor, got {tensor.dtype} of shape "
+            f"{list(tensor.shape)}. Pass what the encoding operator returned."
+        )
+    if tensor.numel() != expected:
+        raise ValueError(f"{name} must have {expected} bytes for this size and code, got {tensor.numel()}.")
+
+
+def check_metadata(metadata: Tensor, groups: int) -> None:
+    """Raise ValueError unless ``metadata`` can be that of so many groups."""
+    if metadata.dtype not in (torch.bfloat16, torch.float32):
+        raise ValueError(
+            f"metadata must be bfloat16 (float32 for codes of float64 tensors), got {metadata.dtype}. "
+            "Pass what quantize returned."
+        )
+    if tuple(metadata.shape) != (groups, 2) or not metadata.is_contiguous():
+        raise ValueError(
+            f"metadata must be contiguous with shape [{groups}, 2] for this size and group_size, "
+            f"got {list(metadata.shape)}."
+        )
+
+
+def is_dense(size: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether a tensor of that size and stride has neither gaps nor overlaps, in any order of its dimensions."""
+    if 0 in size:
+        return True
+    expected = 1
+    for step, extent in sorted((step, extent) for extent, step in zip(size, stride, strict=True) if extent != 1):
+        if step != expected:
+            return False
+        expected *= extent
+    return True

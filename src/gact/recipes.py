@@ -1,0 +1,172 @@
+"""Tensors that are rebuilt instead of stored: a cheap op of tensors that are held already.
+
+NOTE: Derived tensors
+A linear layer saves GELU's output, and GELU has saved its own input: one of the two is enough. While a context is
+open, the output of every op named in ``makers.py`` is noted with how to make it again. When such an output is saved
+by a consumer that reads it linearly, and all its sources are held (as codes, as parameters or as small tensors),
+only the recipe is kept, and unpacking runs the op on what unpacking the sources gives. Notes hold the sources
+weakly, so they keep nothing alive; what is packed holds them outright. A sign or an index is never taken from a
+rebuilt value.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .identity import Identity
+from .layout import Layout
+from .packed import Copied, Held, Kept
+from .records import Decision
+from .steps import Steps
+
+DEEPEST = 10
+"""A chain of more recipes than this is cut by storing a tensor."""
+
+
+class Derived:
+    """A region rebuilt by an op from sources that are held.
+
+    Args:
+        rebuild: Makes the tensor from its sources.
+        sources: What gives each of them.
+        recipe: The note it came from.
+    """
+
+    __slots__ = ("__weakref__", "bits", "depth", "rebuild", "recipe", "sources")
+
+    def __init__(self, rebuild: Callable[..., Tensor], sources: Sequence[Source], recipe: Recipe) -> None:
+        self.rebuild = rebuild
+        self.sources = sources
+        self.recipe = recipe
+        self.depth = recipe.depth
+        self.bits = min((source.bits for source in sources), default=32)
+
+    @property
+    def decision(self) -> Decision:
+        """Derived."""
+        return Decision.derived()
+
+    def decode(self, layout: Layout) -> Tensor:
+        """A fresh tensor of that layout."""
+        recipe = self.recipe
+        values = [source.value() for source in self.sources]
+        with torch.no_grad(), torch.autocast(recipe.device, recipe.autocast, recipe.autocast is not None):
+            rebuilt = self.rebuild(*values)
+        if rebuilt.stride() != recipe.stride or rebuilt.dtype != recipe.dtype:
+            exact = torch.empty_strided(rebuilt.size(), recipe.stride, dtype=recipe.dtype, device=rebuilt.device)
+            rebuilt = exact.copy_(rebuilt)
+        return rebuilt.as_strided(layout.size, layout.stride)
+
+
+class Source:
+    """One input of a derived tensor: a held region in a layout, or a tensor kept or copied exactly."""
+
+    __slots__ = ("bits", "held", "layout")
+
+    def __init__(self, held: Held | Kept | Copied, layout: Layout | None) -> None:
+        self.held = held
+        self.layout = layout
+        self.bits: int = getattr(held, "bits", 32)
+
+    def value(self) -> Tensor:
+        """The input: fresh memory for a held region, the tensor itself for a kept one."""
+        held = self.held
+        if isinstance(held, (Kept, Copied)):
+            return held.unpack()
+        assert self.layout is not None
+        return held.decode(self.layout)
+
+
+class Recipe:
+    """How an op made a tensor, without holding it or its sources.
+
+    Args:
+        rebuild: Makes the tensor from its sources.
+        links: For each source a kept tensor, or a weak reference to what is held or another recipe, with its layout.
+        result: The tensor.
+    """
+
+    __slots__ = ("_derived", "_links", "_rebuild", "autocast", "depth", "device", "dtype", "storage", "stride")
+
+    def __init__(self, rebuild: Callable[..., Tensor], links: Sequence[Link], result: Tensor) -> None:
+        self._rebuild = rebuild
+        self._links = links
+        self._derived: weakref.ref[Derived] | None = None
+        self.storage = StorageWeakRef(result.untyped_storage())
+        self.stride = result.stride()
+        self.dtype = result.dtype
+        self.device = result.device.type
+        enabled = torch.is_autocast_enabled(self.device)
+        self.autocast = torch.get_autocast_dtype(self.device) if enabled else None
+        self.depth = 1 + max((link.depth for link in links), default=0)
+
+    def resolve(self) -> Derived | None:
+        """What rebuilds the tensor, shared by all who ask; None if a source is no longer held."""
+        derived = self._derived() if self._derived is not None else None
+        if derived is None:
+            sources = [link.resolve() for link in self._links]
+            found = [source for source in sources if source is not None]
+            if len(found) < len(sources):
+                return None
+            derived = Derived(self._rebuild, found, self)
+            self._derived = weakref.ref(derived)
+        return derived
+
+
+class Link:
+    """A recipe's way to one of its sources.
+
+    Args:
+        target: A kept tensor, a recipe, or a weak reference to a held region.
+        layout: Layout in which the op read a region.
+    """
+
+    __slots__ = ("depth", "layout", "target")
+
+    def __init__(self, target: Kept | Copied | Recipe | weakref.ref[Any], layout: Layout | None, depth: int) -> None:
+        self.target = target
+        self.layout = layout
+        self.depth = depth
+
+    def resolve(self) -> Source | None:
+        """The source, held outright from now on; None if it is gone."""
+        target = self.target
+        if isinstance(target, Recipe):
+            derived = target.resolve()
+            return None if derived is None else Source(derived, self.layout)
+        if isinstance(target, weakref.ref):
+            held = target()
+            return None if held is None else Source(held, self.layout)
+        return Source(target, None)
+
+
+class Recipes:
+    """The recipes of what was made in the current step, by identity of the result.
+
+    Args:
+        steps: Tells when a new step has begun and the notes of the last one are void.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._number = steps.count
+        self._known: dict[Identity, Recipe] = {}
+
+    def add(self, identity: Identity, rebuild: Callable[..., Tensor], links: Sequence[Link], result: Tensor) -> None:
+        """Notes how a tensor was made, unless the chain behind it is too long."""
+        if self._number != self._steps.count:
+            self._number = self._steps.count
+            self._known.clear()
+        recipe = Recipe(rebuild, links, result)
+        if recipe.depth <= DEEPEST:
+            self._known[identity] = recipe
+
+    def find(self, identity: Identity) -> Recipe | None:
+        """The recipe of a tensor, if one is known."""
+        return self._known.get(identity)

@@ -1,0 +1,350 @@
+"""The report as data: rows, totals, reasons."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+import gact
+from cases import NETWORKS
+from saved import save
+
+
+@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
+def case(request):
+    model, x = request.param.build(), request.param.inputs()
+    c = gact.Compressor(model, min_bytes=1024)
+    with c:
+        loss = model(x).square().mean()
+    return c, loss, x
+
+
+def plain_storages(model, x):
+    """Bytes of every storage that plain autograd saves, parameters and buffers aside."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    found = {}
+
+    def pack(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(x).square().mean()
+    return sum(found.values()), loss
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_plain_bytes_are_the_storages_of_plain_autograd_each_once(network):
+    model, x = network.build(), network.inputs()
+    torch.manual_seed(2)
+    expected, _ = plain_storages(model, x)
+    c = gact.Compressor(model, min_bytes=0)
+    torch.manual_seed(2)
+    with c:
+        loss = model(x).square().mean()
+    assert c.report().plain_bytes == expected
+    loss.backward()
+
+
+def test_totals_are_sums_over_rows(case):
+    report = case[0].report()
+    assert report.rows
+    assert report.plain_bytes == sum(row.plain_bytes for row in report.rows)
+    assert report.kept_bytes == sum(row.kept_bytes for row in report.rows)
+    assert report.ratio == report.plain_bytes / report.kept_bytes
+    compressed = sum(row.plain_bytes for row in report.rows if row.codec != "keep")
+    assert report.coverage == pytest.approx(100 * compressed / report.plain_bytes)
+    assert 0 < report.coverage <= 100
+
+
+def test_rows_are_consistent(case):
+    for row in case[0].report().rows:
+        assert row.count >= 1
+        assert 0 <= row.merged <= row.count
+        assert row.plain_bytes >= 0
+        assert row.kept_bytes >= 0
+        assert (row.codec == "keep") == bool(row.reason)
+        assert row.codec != "keep" or row.bits == 0
+
+
+def test_sites_are_unique(case):
+    sites = [(row.module, row.op, row.call, row.slot) for row in case[0].report().rows]
+    assert len(set(sites)) == len(sites)
+
+
+def test_modules_are_named_as_the_model_names_them(case):
+    c, _, _ = case
+    names = {name for name, _ in c._model.named_modules()}
+    assert {row.module for row in c.report().rows} <= names
+
+
+def test_nothing_is_reported_before_the_first_step():
+    report = gact.Compressor(nn.Linear(2, 2)).report()
+    assert report.rows == ()
+    assert (report.plain_bytes, report.kept_bytes, report.ratio, report.coverage) == (0, 0, 1.0, 0.0)
+
+
+def test_the_report_outlives_backward(case):
+    c, loss, _ = case
+    before = c.report()
+    c.backward(loss)
+    assert c.report() == before
+
+
+def test_a_report_is_not_changed_by_later_steps():
+    model = nn.Sequential(nn.Linear(32, 32), nn.Tanh())
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        loss = model(torch.randn(64, 32)).sum()
+    first, text = c.report(), str(c.report())
+    loss.backward()
+    with c:
+        model(torch.randn(128, 32))
+    assert str(first) == text
+    assert c.report().plain_bytes == 2 * first.plain_bytes
+
+
+def test_equal_steps_have_equal_reports():
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 8)), torch.randn(64, 32)
+    c, reports = gact.Compressor(model, min_bytes=0), []
+    for _ in range(4):
+        with c:
+            loss = model(x).square().mean()
+        c.backward(loss)
+        reports.append(c.report())
+    assert reports == reports[:1] * 4
+
+
+def test_a_metric_that_stays_alive_does_not_mix_the_steps():
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 8)), torch.randn(64, 32)
+    c, reports = gact.Compressor(model, min_bytes=0), []
+    for _ in range(4):
+        with c:
+            output = model(x)
+            loss = output.square().mean()
+            metric = output.softmax(-1).amax(-1).mean()
+        c.backward(loss)
+        reports.append(c.report())
+    assert metric.isfinite()
+    assert reports == reports[:1] * 4
+
+
+def test_a_running_sum_of_losses_does_not_mix_the_steps():
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 8)), torch.randn(64, 32)
+    c, total, reports = gact.Compressor(model, min_bytes=0), 0.0, []
+    for _ in range(4):
+        with c:
+            loss = model(x).square().mean()
+        c.backward(loss)
+        total = total + loss * 2
+        reports.append(c.report())
+    assert reports == reports[:1] * 4
+
+
+def test_steps_inside_one_context_have_equal_reports():
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 8)), torch.randn(64, 32)
+    c, reports = gact.Compressor(model, min_bytes=0), []
+    with c:
+        for _ in range(4):
+            model(x).square().mean().backward()
+            reports.append(c.report())
+    assert reports == reports[:1] * 4
+
+
+REASONS = {
+    "small": lambda: torch.randn(10, 10),
+    "complex": lambda: torch.randn(300, 300, dtype=torch.complex64),
+    "sparse_coo": lambda: torch.eye(300).to_sparse(),
+    "not finite": lambda: torch.full((300, 300), float("nan")),
+    "overlapping elements": lambda: torch.randn(40_000).unfold(0, 100, 10),
+    "subclass MaskedTensor": lambda: torch.masked.masked_tensor(torch.randn(300, 300), torch.ones(300, 300).bool()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:gact compressed nothing", "ignore:The PyTorch API of MaskedTensors")
+@pytest.mark.parametrize("reason", REASONS)
+def test_everything_left_alone_has_a_reason(reason):
+    c = gact.Compressor()
+    with c:
+        save(REASONS[reason]())
+    (row,) = c.report().rows
+    assert (row.codec, row.bits, row.reason) == ("keep", 0, reason)
+    assert row.count == 1
+
+
+@pytest.mark.filterwarnings("ignore:gact compressed nothing", "ignore:Sparse")
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: torch.eye(300).to_sparse(), 300 * 20),
+        (lambda: torch.eye(300).to_sparse_csr(), 301 * 8 + 300 * 12),
+        (lambda: torch.randn(300, 300).as_subclass(type("Mine", (torch.Tensor,), {})), 360_000),
+    ],
+    ids=["coo", "csr", "subclass"],
+)
+def test_bytes_of_foreign_tensors_are_counted(make, size):
+    c = gact.Compressor()
+    with c:
+        save(make())
+    assert c.report().plain_bytes == size
+    assert c.report().kept_bytes == size
+
+
+def test_expanded_tensors_cost_their_storage():
+    weight = torch.randn(8, 128, 128, requires_grad=True)
+    for other in (torch.randn(1, 128, 128), (torch.randn(1, 128, 128) > 0).float()):
+        c = gact.Compressor(min_bytes=0)
+        with c:
+            loss = (weight * other.expand(8, 128, 128)).sum()
+        assert c.report().plain_bytes == other.nbytes
+        loss.backward()
+
+
+def test_expanded_masks_cost_their_storage():
+    scores, mask = torch.randn(4, 4, 128, 128, requires_grad=True), torch.rand(1, 1, 128, 128) > 0.5
+    c = gact.Compressor(min_bytes=0)
+    with c:
+        output = scores.masked_fill(mask.expand(4, 4, 128, 128), 0.0)
+    assert c.report().plain_bytes == mask.nbytes
+    assert c.report().kept_bytes <= mask.nbytes
+    output.sum().backward()
+
+
+def test_a_kept_part_of_a_compressed_storage_is_counted():
+    # The part keeps the whole storage alive, whatever was compressed of it before.
+    x = torch.randn(256, 100, requires_grad=True) * 1
+    c = gact.Compressor(min_bytes=65536)
+    with c:
+        outputs = [save(x), save(x[:100])]
+    codes = c.report().rows[0].kept_bytes
+    storage = StorageWeakRef(x.untyped_storage())
+    size = x.nbytes
+    del x
+    held = codes + (40_000 if storage.expired() else size)
+    assert c.report().kept_bytes == held
+    assert len(outputs) == 2
+
+
+def test_a_storage_freed_in_the_step_does_not_hide_the_next_one_at_its_address():
+    c, count = gact.Compressor(min_bytes=65536), 30
+    with c:
+        outputs = []
+        for _ in range(count):
+            large = torch.randn(40_000, requires_grad=True) * 1
+            outputs.append(save(large[:100]))
+            del large
+        kept = save(torch.randn(40_000))
+    assert kept is not None
+    assert c.report().plain_bytes == (count + 1) * 160_000
+
+
+def test_two_parts_of_a_data_set_are_counted_each():
+    data, weight = torch.randn(4, 100, 200), torch.randn(100, 200, requires_grad=True)
+    c = gact.Compressor(min_bytes=0)
+    with c:
+        outputs = [data[at] * weight for at in range(3)]
+    assert c.report().plain_bytes == 3 * data[0].nbytes
+    sum(output.sum() for output in outputs).backward()
+
+
+def test_parameters_are_counted_apart():
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32)), torch.randn(64, 32, requires_grad=True)
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        loss = model(x * 1).sum()
+    report = c.report()
+    assert report.parameter_saves == 2
+    assert not any(row.reason == "parameter" for row in report.rows)
+    loss.backward()
+
+
+def test_empty_tensors_are_no_duplicates():
+    model = nn.Linear(8, 8)
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        model(torch.empty(0, 8)).sigmoid()
+        model(torch.randn(64, 8)).sigmoid()
+    assert sum(row.merged for row in c.report().rows) == 0
+
+
+def test_rows_follow_the_forward_pass():
+    model = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32), nn.Sigmoid())
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        model(torch.randn(64, 32))
+    assert [row.module for row in c.report().rows] == ["0", "1", "2", "3"]
+    assert [row.op for row in c.report().rows] == ["linear", "tanh", "linear", "sigmoid"]
+
+
+def test_ops_outside_of_modules_belong_to_the_model():
+    x = torch.randn(64, 32, requires_grad=True)
+    c = gact.Compressor(min_bytes=0)
+    with c:
+        output = ((x * 1).sin() + (x * 2).sin()).cos()
+    assert [(row.module, row.op, row.call) for row in c.report().rows] == [
+        ("", "sin", 0),
+        ("", "sin", 1),
+        ("", "cos", 0),
+    ]
+    output.sum().backward()
+
+
+def test_modules_outside_of_the_model_are_named_by_their_class():
+    model, head = nn.Linear(32, 32), nn.Sequential(nn.Tanh())
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        head(model(torch.randn(64, 32)))
+    assert [row.module for row in c.report().rows] == ["", "<Tanh>"]
+
+
+def test_modules_added_later_have_paths():
+    model = nn.Sequential(nn.Linear(32, 32))
+    c = gact.Compressor(model, min_bytes=0)
+    model.append(nn.Tanh())
+    with c:
+        model(torch.randn(64, 32))
+    assert [row.module for row in c.report().rows] == ["0", "1"]
+
+
+def test_a_module_that_runs_many_times_is_one_site():
+    model, x = nn.Tanh(), torch.randn(64, 32, requires_grad=True)
+    c = gact.Compressor(model, min_bytes=0)
+    with c:
+        for _ in range(5):
+            x = model(x)
+    (row,) = c.report().rows
+    assert (row.count, row.merged) == (5, 0)
+    assert row.plain_bytes == 5 * x.nbytes
+
+
+def test_custom_functions_are_reported():
+    c = gact.Compressor(min_bytes=0)
+    with c:
+        save(torch.randn(64, 32))
+    (row,) = c.report().rows
+    assert row.op == "unknown"
+    assert row.codec == "groups"
+
+
+def test_json_holds_everything(case):
+    report = case[0].report()
+    for indent in (None, 2):
+        data = json.loads(report.to_json(indent=indent))
+        assert data["plain_bytes"] == report.plain_bytes
+        assert data["kept_bytes"] == report.kept_bytes
+        assert data["ratio"] == pytest.approx(report.ratio)
+        assert data["coverage"] == pytest.approx(report.coverage)
+        assert data["parameter_saves"] == report.parameter_saves
+        assert [gact.Row(**row) for row in data["rows"]] == list(report.rows)
+    assert "\n" not in report.to_json(indent=None)
+
+
+def test_records_cannot_be_changed(case):
+    report = case[0].report()
+    with pytest.raises(AttributeError):
+        report.rows = ()
+    with pytest.raises(AttributeError):
+        report.rows[0].count = 5

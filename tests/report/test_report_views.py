@@ -1,0 +1,171 @@
+"""The report for people: the table, the page, the warnings."""
+
+import warnings
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from torch import nn
+
+import gact
+from cases import NETWORKS
+
+
+class Tags(HTMLParser):
+    """Collects text and the balance of tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def step(model, x, **options):
+    c = gact.Compressor(model, **options)
+    with c:
+        loss = model(x).square().mean()
+    loss.backward()
+    return c.report()
+
+
+@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
+def report(request):
+    return step(request.param.build(), request.param.inputs(), min_bytes=1024)
+
+
+def test_the_table_is_what_print_shows(report):
+    lines = str(report).splitlines()
+    assert "saved for backward" in lines[0]
+    assert f"{report.ratio:.2f}x smaller" in lines[0]
+    assert f"coverage {report.coverage:.1f} %" in lines[1]
+    header = next(line for line in lines if line.startswith("module"))
+    for column in ("op[slot]", "code", "saves", "merged", "plain MiB", "kept MiB"):
+        assert column in header
+
+
+def test_the_table_is_short_and_narrow(report):
+    lines = str(report).splitlines()
+    assert len(lines) <= 24
+    assert all(len(line) <= 140 for line in lines)
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_the_table_shows_both_sizes():
+    report = step(nn.Sequential(nn.Linear(512, 512), nn.Tanh()), torch.randn(2048, 512))
+    assert report.plain_bytes == 2 * 4 * 2**20
+    assert "8.00 MiB by plain autograd" in str(report)
+    assert f"{report.kept_bytes / 2**20:.2f} MiB by gact" in str(report)
+
+
+def test_the_largest_come_first():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 512), nn.Sigmoid())
+    table = str(step(model, torch.randn(256, 64), min_bytes=0))
+    assert table.index("sigmoid[0]") < table.index("tanh[0]")
+
+
+def test_alike_sites_share_a_line():
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(12)])
+    lines = [line for line in str(step(model, torch.randn(64, 32), min_bytes=0)).splitlines() if "tanh[0]" in line]
+    assert len(lines) == 1
+    assert "*.*" in lines[0]
+    assert " 12 " in lines[0]
+
+
+def test_many_kinds_of_sites_are_summed_up():
+    names = [f"{chr(97 + i)}{chr(97 + j)}" for i in range(6) for j in range(6)]
+    model = nn.Sequential()
+    for name in names:
+        model.add_module(name, nn.Tanh())
+    text = str(step(model, torch.randn(64, 64, requires_grad=True), min_bytes=0))
+    assert "smaller kinds" in text
+    assert len(text.splitlines()) <= 24
+
+
+def test_reasons_are_in_the_table():
+    model = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2), nn.Sigmoid())
+    assert "kept: small" in str(step(model, torch.randn(64, 32), min_bytes=1024))
+
+
+def test_nothing_yet():
+    assert "nothing yet" in str(gact.Compressor().report())
+    assert "<html" in gact.Compressor().report().to_html()
+
+
+def test_the_page_is_complete(report):
+    page, tags = report.to_html(), Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.seen.count("tr") == len(report.rows) + 1
+    assert "script" not in tags.seen
+    assert "http" not in page
+    text = " ".join(tags.text)
+    for row in report.rows:
+        assert row.op in text
+        assert row.reason in text
+
+
+def test_names_are_escaped_in_the_page():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("<b>&", nn.Tanh())
+
+        def forward(self, x):
+            return next(self.children())(x)
+
+    page = step(Odd(), torch.randn(64, 32, requires_grad=True), min_bytes=0).to_html()
+    assert "<b>&" not in page
+    assert "&lt;b&gt;&amp;" in page
+
+
+def test_long_paths_are_cut_in_the_table():
+    model = nn.Tanh()
+    for _ in range(12):
+        model = nn.Sequential(nn.ModuleDict({"inner_block_of_layers": model})["inner_block_of_layers"])
+    lines = str(step(model, torch.randn(64, 32, requires_grad=True), min_bytes=0)).splitlines()
+    assert all(len(line) <= 140 for line in lines)
+
+
+def test_a_context_that_compressed_nothing_says_so_once():
+    model, c = nn.Linear(4, 4), None
+    c = gact.Compressor(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            with c:
+                model(torch.randn(2, 4))
+    messages = [str(each.message) for each in caught]
+    assert len(messages) == 1
+    assert "gact compressed nothing: all 1 saved tensors were left alone (small)" in messages[0]
+    assert "min_bytes=65536" in messages[0]
+
+
+def test_a_context_in_which_nothing_was_saved_says_so():
+    model = nn.Linear(4, 4)
+    c = gact.Compressor(model)
+    with pytest.warns(UserWarning, match="autograd saved no tensor inside the context"), torch.no_grad(), c:
+        model(torch.randn(2, 4))
+
+
+def test_a_context_with_parameters_only_says_so():
+    model = nn.Linear(64, 64).requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"left alone \(parameter\)"), gact.Compressor(model, min_bytes=0):
+        model(torch.randn(16, 64, requires_grad=True) * 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_context_that_compressed_something_is_quiet(recwarn):
+    model = nn.Sequential(nn.Linear(256, 256), nn.Tanh())
+    report = step(model, torch.randn(256, 256))
+    assert report.coverage == 100
+    assert len(recwarn) == 0
