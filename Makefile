@@ -15,7 +15,7 @@ CASE ?= codec noise
 JOBS ?= 2
 
 # torch's build looks for ninja on the path.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint format clean
@@ -23,8 +23,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
 
+# Threads that wait without spinning: on a machine that is busy otherwise the demo takes minutes instead of one without this.
 demo: $(STAMPS)/demo ## train two networks plainly and compressed; prints a table, writes gact-demo.png
-	$(BIN)/gact demo --output gact-demo.png
+	OMP_WAIT_POLICY=passive $(BIN)/gact demo --output gact-demo.png
 
 test: $(STAMPS)/dev ## lint, types and all tests
 	$(MAKE) lint

@@ -78,7 +78,7 @@ class Row:
         low, middle, high = (f"{value:.4g}" for value in (self.spread.p20, self.spread.p50, self.spread.p80))
         spread = "" if low == high else f" ({low} to {high})"
         settings = " ".join(f"{name}={value}" for name, value in self.config.items())
-        return f"{self.way:32} {self.metric:22} {middle:>10}{spread:24} {settings}"
+        return f"{self.way:36} {self.metric:22} {middle:>10}{spread:24} {settings}"
 
 
 class Writer:
@@ -116,6 +116,18 @@ class Writer:
             if fresh:
                 writer.writeheader()
             writer.writerow({**values, **figures, **self._same, "date": date})
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of a file, of those that measure the same the last one: a file holds the rows of many runs.
+
+    Args:
+        path: File that a ``Writer`` has written.
+    """
+    _check_columns(path)
+    with path.open(newline="") as file:
+        last = {(row["way"], row["metric"], row["config"], row["machine"]): row for row in csv.DictReader(file)}
+    return list(last.values())
 
 
 def machine() -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Samples:
         return Spread.of((first - sum(rest)) / unit for first, *rest in rounds)
 
 
-def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0) -> Samples:
+def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0, warm_up: int = WARM_UP) -> Samples:
     """Time several ways in turns.
 
     Args:
@@ -57,11 +57,12 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
         rounds: How often each is timed.
         least_seconds: A way that is faster than this is called as often as it takes to last that long, and the time
             is divided by the number of calls. Short calls need it: reading the clock costs a good part of one.
+        warm_up: Calls of each way that are not timed.
 
     Returns:
         Seconds of one call of each way in each round.
     """
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         for call in ways.values():
             call()
     repeats = {name: _repeats(call, least_seconds) for name, call in ways.items()}
@@ -88,5 +89,7 @@ def _seconds(call: Call, repeats: int) -> float:
 
 
 def _repeats(call: Call, least_seconds: float) -> int:
+    if not least_seconds:
+        return 1
     once = min(_seconds(call, 1) for _ in range(3))
     return max(1, min(_MOST_REPEATS, round(least_seconds / once)))

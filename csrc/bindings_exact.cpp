@@ -50,14 +50,19 @@ Tensor encode_mask(Tensor x, double low, double high) {
   return codes;
 }
 
-Tensor decode_mask(Tensor codes, double off, double on, std::vector<int64_t> size, std::vector<int64_t> stride, ScalarType dtype) {
-  const auto kernel = active_kernels().decode_mask[element_of(dtype, true)];
-  const Tensor out = empty_dense(size, stride, dtype);
+void decode_mask_into(Tensor out, Tensor codes, double off, double on) {
+  const auto kernel = active_kernels().decode_mask[element_of(out.scalar_type(), true)];
+  check_dense(out, "out");
   const int64_t numel = out.numel();
   check_bytes(codes, "codes", code_bytes(numel, 1));
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   void* to = out.mutable_data_ptr();
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) { kernel(in, numel, off, on, to, begin, end); });
+}
+
+Tensor decode_mask(Tensor codes, double off, double on, std::vector<int64_t> size, std::vector<int64_t> stride, ScalarType dtype) {
+  const Tensor out = empty_dense(size, stride, dtype);
+  decode_mask_into(out, codes, off, on);
   return out;
 }
 
@@ -85,11 +90,10 @@ Tensor encode_integers(Tensor x, int64_t minimum, int64_t bits) {
   return codes;
 }
 
-Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<int64_t> size, std::vector<int64_t> stride,
-                       ScalarType dtype) {
+void decode_integers_into(Tensor out, Tensor codes, int64_t minimum, int64_t bits) {
   check_integer_bits(bits);
-  const auto kernel = active_kernels().decode_integers[integer_of(dtype)];
-  const Tensor out = empty_dense(size, stride, dtype);
+  const auto kernel = active_kernels().decode_integers[integer_of(out.scalar_type())];
+  check_dense(out, "out");
   const int64_t numel = out.numel();
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
@@ -97,6 +101,12 @@ Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) {
     kernel(in, numel, minimum, static_cast<int>(bits), to, begin, end);
   });
+}
+
+Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<int64_t> size, std::vector<int64_t> stride,
+                       ScalarType dtype) {
+  const Tensor out = empty_dense(size, stride, dtype);
+  decode_integers_into(out, codes, minimum, bits);
   return out;
 }
 
@@ -106,7 +116,9 @@ Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<
 STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("encode_mask", TORCH_BOX(&gact::encode_mask));
   m.impl("decode_mask", TORCH_BOX(&gact::decode_mask));
+  m.impl("decode_mask_into", TORCH_BOX(&gact::decode_mask_into));
   m.impl("apply_mask_", TORCH_BOX(&gact::apply_mask_));
   m.impl("encode_integers", TORCH_BOX(&gact::encode_integers));
   m.impl("decode_integers", TORCH_BOX(&gact::decode_integers));
+  m.impl("decode_integers_into", TORCH_BOX(&gact::decode_integers_into));
 }

@@ -45,17 +45,22 @@ std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, 
   return {codes, metadata};
 }
 
+// Whether it is that of float64 tensors.
+bool check_metadata(const Tensor& metadata, int64_t groups) {
+  check_cpu(metadata, "metadata");
+  const ScalarType dtype = metadata.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::BFloat16,
+                  "metadata must be bfloat16 (float32 for codes of float64 tensors). Pass what quantize returned.");
+  STD_TORCH_CHECK(metadata.dim() == 2 && metadata.is_contiguous() && metadata.size(0) == groups && metadata.size(1) == 2,
+                  "metadata must be contiguous with shape [", groups, ", 2] for this size and group_size.");
+  return dtype == ScalarType::Float;
+}
+
 void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, const Tensor& out) {
   const int64_t numel = out.numel();
   const Element element = element_of(out.scalar_type());
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
-  check_cpu(metadata, "metadata");
-  const bool wide = metadata.scalar_type() == ScalarType::Float;
-  STD_TORCH_CHECK(wide || metadata.scalar_type() == ScalarType::BFloat16,
-                  "metadata must be bfloat16 (float32 for codes of float64 tensors). Pass what quantize returned.");
-  const int64_t groups = group_count(numel, group_size);
-  STD_TORCH_CHECK(metadata.dim() == 2 && metadata.is_contiguous() && metadata.size(0) == groups && metadata.size(1) == 2,
-                  "metadata must be contiguous with shape [", groups, ", 2] for this size and group_size.");
+  const bool wide = check_metadata(metadata, group_count(numel, group_size));
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   const void* fields = metadata.const_data_ptr();
   void* to = out.mutable_data_ptr();
@@ -77,6 +82,21 @@ void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, in
   check_code(bits, group_size);
   check_dense(out, "out");
   dequantize_groups(codes, metadata, bits, group_size, out);
+}
+
+int64_t count_poisoned(Tensor metadata) {
+  const int64_t groups = metadata.dim() == 0 ? 0 : metadata.size(0);
+  const bool wide = check_metadata(metadata, groups);
+  const void* fields = metadata.const_data_ptr();
+  int64_t count = 0;
+  if (wide) {
+    const auto* pairs = static_cast<const uint64_t*>(fields);
+    for (int64_t g = 0; g < groups; ++g) count += (pairs[g] << 1 >> 33) > 0x7F800000u;
+  } else {
+    const auto* pairs = static_cast<const uint32_t*>(fields);
+    for (int64_t g = 0; g < groups; ++g) count += (pairs[g] << 1 >> 17) > 0x7F80u;
+  }
+  return count;
 }
 
 Tensor pack_bits(Tensor codes, int64_t bits, int64_t group_size) {
@@ -112,6 +132,7 @@ STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("quantize", TORCH_BOX(&gact::quantize));
   m.impl("dequantize", TORCH_BOX(&gact::dequantize));
   m.impl("dequantize_into", TORCH_BOX(&gact::dequantize_into));
+  m.impl("count_poisoned", TORCH_BOX(&gact::count_poisoned));
   m.impl("pack_bits", TORCH_BOX(&gact::pack_bits));
   m.impl("unpack_bits", TORCH_BOX(&gact::unpack_bits));
 }

@@ -1,7 +1,7 @@
 """One context around a whole training, for loops that cannot be changed: everything inside it is compressed.
 
-With ``adaptive=False`` the loop's own ``loss.backward()`` is enough. Here a one-dimensional convolutional network learns
-to tell the frequency of a noisy wave, with gradients accumulated over two batches; its state is saved and taken up again.
+With ``adaptive=False`` the loop's own ``loss.backward()`` is enough. Here a one-dimensional network learns
+to tell the frequency of a noisy wave, with gradients accumulated over two batches; its state is saved and loaded.
 """
 
 import io

@@ -20,7 +20,7 @@ def run(options: Options) -> Iterator[Row]:
 
     A figure's quantiles are over tensors. ``total`` is the ratio of sums over tensors, each divided by its mean square.
     """
-    for network in NETWORKS:
+    for network in options.pick(NETWORKS, ("swin_t",)):
         if not options.wants({"network": network}):
             continue
         found = saved_activations(network, tiny=options.quick)

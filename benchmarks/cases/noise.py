@@ -24,7 +24,7 @@ WIDTHS = (8, 4, 2)
 
 def run(options: Options) -> Iterator[Row]:
     """Noise is |g - g0|^2 / |g0|^2 with g0 of plain autograd: relative variance plus squared bias."""
-    for name in NETWORKS:
+    for name in options.pick(tuple(NETWORKS), ("bert",)):
         config = {"network": name}
         if not options.wants(config):
             continue

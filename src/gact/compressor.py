@@ -100,6 +100,16 @@ class Compressor:
         self._thread = _Thread()
         self._warned: set[str] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: the model, the settings and the state; what is held now belongs to the original."""
+        return {"model": self._model, "settings": self._settings, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes a compressor of the same settings and state that holds nothing yet."""
+        settings = dataclasses.asdict(state["settings"])
+        self.__init__(state["model"], **settings)  # type: ignore[misc]
+        self.load_state_dict(state["state"])
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in dataclasses.asdict(self._settings).items())
         return f"Compressor({values})"
@@ -118,6 +128,10 @@ class Compressor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Stops compressing; what was saved inside stays valid until backward has used it."""
         thread = self._thread
+        if not thread.depth:
+            raise RuntimeError(
+                "gact.Compressor was left on a thread that had not entered it. Use it in a with statement."
+            )
         thread.depth -= 1
         if thread.depth or thread.packer is None:
             return
@@ -174,6 +188,8 @@ class Compressor:
         Raises:
             ValueError: If keys are missing or unknown, or the state is of another version. Nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping, got {type(state).__name__}. Pass what state_dict() returned.")
         expected = {"version", "bits", "seed", "steps"}
         if set(state) != expected:
             raise ValueError(

@@ -11,7 +11,9 @@ to look inside one.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -48,14 +50,23 @@ class Sites:
     def __init__(self, model: torch.nn.Module | None) -> None:
         self._known: dict[tuple[str, str, int, int], Site] = {}
         self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
-        if model is not None:
-            for path, module in model.named_modules():
-                self._paths[module] = path
+        self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)
+        self._read()
 
     def path(self, module: torch.nn.Module) -> str:
         """Path of a module in the model, or its class name in angle brackets."""
         path = self._paths.get(module)
-        return f"<{type(module).__name__}>" if path is None else path
+        if path is None:
+            self._read()
+            path = self._paths.setdefault(module, f"<{type(module).__name__}>")
+        return path
+
+    def _read(self) -> None:
+        """Reads the paths of all modules, of those too that were added since."""
+        model = self._model()
+        if model is not None:
+            for path, module in model.named_modules():
+                self._paths[module] = path
 
     def site(self, module: str, op: str, call: int, slot: int) -> Site:
         """The site of these four names."""
@@ -81,6 +92,7 @@ class Consumers(TorchFunctionMode):
         self._thread = threading.get_ident()
         self._frames = [_Frame(None, "")]
         self._op: str | None = None
+        self._composite = False
         self._arguments: Arguments = _NONE
         self._observe: Callable[..., Any] | None = None
         self._call = 0
@@ -116,6 +128,7 @@ class Consumers(TorchFunctionMode):
             self._tell(name)
             self._tell = None
         self._op = name = func.__name__
+        self._composite = type(func) is FunctionType
         kwargs = kwargs or {}
         self._arguments = (args, kwargs)
         self._slot = 0
@@ -140,12 +153,23 @@ class Consumers(TorchFunctionMode):
         """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
         self._observe = run
 
+    def begin_step(self) -> None:
+        """Starts to count the calls outside of any module afresh."""
+        self._frames[0].calls.clear()
+
+    @property
+    def composite(self) -> bool:
+        """Whether the op that is running is a Python function, which may save for ops of several kinds."""
+        return self._composite
+
     def arguments(self) -> Arguments:
         """Positional and keyword arguments of the op that is running."""
         return self._arguments
 
     def save(self) -> Site:
         """The site of the save that is happening now; counts it."""
+        if threading.get_ident() != self._thread:
+            return self._sites.site("", UNKNOWN, 0, 0)  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
             call = frame.calls[UNKNOWN] = frame.calls.get(UNKNOWN, -1) + 1

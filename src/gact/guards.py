@@ -5,6 +5,7 @@ Every message says what was got, what is allowed, and the remedy.
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
@@ -12,7 +13,8 @@ GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
 
 def check_bits(bits: Any, *, whole: bool) -> float:
     """The average width as a number from 1 to 8; a whole one where every tensor gets the same width."""
-    if isinstance(bits, bool) or not isinstance(bits, (int, float)) or not 1 <= bits <= 8:
+    number = bits if isinstance(bits, Real) and not isinstance(bits, bool) else 0
+    if not 1 <= float(number) <= 8:
         raise ValueError(f"bits must be a number from 1 to 8, got {bits!r}.")
     if whole and bits != int(bits):
         raise ValueError(
@@ -31,13 +33,13 @@ def check_group_size(group_size: Any) -> int:
 
 def check_count(name: str, value: Any, least: int) -> int:
     """A whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_seed(seed: Any) -> int:
     """A seed of 64 bits, signed."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63:
         raise ValueError(f"seed must be a whole number that fits in 64 bits, got {seed!r}.")
     return int(seed)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 from weakref import WeakValueDictionary
 
+from torch import Tensor
+
 from .codecs.masks import MaskTest
 from .identity import Identity
-from .packed import Encoded, Held
+from .packed import Copied, Encoded, Held
 
 WIDEST = 8
 
@@ -16,12 +19,23 @@ class HeldRegions:
     """Regions by identity, each held weakly: it goes when the last graph that needs it goes.
 
     Attributes:
-        last_mask: The mask that was held last; the op that saved it may be its only maker to know.
+        last_mask: The mask that was held last: how the op that saved it is told.
     """
 
     def __init__(self) -> None:
-        self.last_mask: Encoded | None = None
+        self._step = 0
+        self.last_mask: weakref.ref[Encoded] | None = None
+        self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
         self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
+
+    def begin_step(self, number: int) -> None:
+        """Forgets what earlier steps hold, so that what a step shares does not depend on how long their graphs live."""
+        if number == self._step:
+            return
+        self._step = number
+        self.last_mask = None
+        self._copies.clear()
+        self._values.clear()
 
     def value(self, identity: Identity, least_bits: int = 1) -> Held | None:
         """What gives the values of a region with at least that many bits, or None."""
@@ -34,6 +48,15 @@ class HeldRegions:
         """Remembers what gives the values of a region."""
         self._values[identity, "wide" if held.bits >= WIDEST else "value"] = held
 
+    def copy(self, tensor: Tensor) -> Copied:
+        """A copy of a small tensor, shared by all who ask at this version of it."""
+        place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.size(), tensor.stride())
+        identity = (*place, tensor.dtype, tensor._version)
+        copied = self._copies.get(identity)
+        if copied is None:
+            copied = self._copies[identity] = Copied(tensor, None)
+        return copied
+
     def exact(self, identity: Identity, kind: MaskTest | str) -> Held | None:
         """The mask of a region under a test, or its integers; None if it is not held."""
         return self._values.get((identity, kind))
@@ -42,4 +65,4 @@ class HeldRegions:
         """Remembers the mask of a region under a test, or its integers."""
         self._values[identity, kind] = held
         if isinstance(kind, MaskTest):
-            self.last_mask = held
+            self.last_mask = weakref.ref(held)

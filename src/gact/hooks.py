@@ -30,7 +30,9 @@ def top_pair() -> Pair | None:
 
 def name_of(pair: Pair) -> str:
     """Where a pair of hooks comes from."""
-    return f"{pair[0].__module__}.{pair[0].__qualname__}"
+    pack = pair[0]
+    named = pack if hasattr(pack, "__qualname__") else type(pack)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def transform_is_active() -> bool:
@@ -77,7 +79,7 @@ class Hooks:
     def foreign(self) -> str:
         """Name of the inner pair that has pushed ours aside, "" if ours is in charge or checkpointing took over."""
         pair = top_pair()
-        if pair is None or pair[0] == self._pair[0] or pair[0].__module__ == _CHECKPOINT:
+        if pair is None or pair[0] == self._pair[0] or getattr(pair[0], "__module__", "") == _CHECKPOINT:
             return ""
         return name_of(pair)
 

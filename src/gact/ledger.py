@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from .records import Decision, Site
 
@@ -32,25 +34,41 @@ class Ledger:
     """The figures of one step. Storages are counted at their first save.
 
     NOTE: Storages that die during the step
-    A compressed tensor's storage is freed while the step goes on, and its address may be given to another one.
-    ``Encoded`` holds such a storage weakly, which keeps the address apart as long as its codes live; a kept tensor
-    holds it outright. So an address means one storage for the whole step.
+    A compressed tensor's storage is freed while the step goes on, and its address could be given to another one. So the
+    ledger holds every storage it has counted weakly, which keeps the address apart and none of the memory.
     """
 
     def __init__(self) -> None:
         self.tallies: dict[Site, Tally] = {}
         self.parameter_saves = 0
-        self._counted: set[int] = set()
+        self._plain: dict[Any, StorageWeakRef | None] = {}
+        self._kept: set[int] = set()
 
     def plain(self, tensor: Tensor) -> int:
-        """Bytes that plain autograd keeps because of this save: its storage, or 0 if that was counted before."""
+        """Bytes that plain autograd keeps because of this save, 0 if they were counted before.
+
+        That is the whole storage, except for data that no op made: a slice of the data set keeps nothing alive that was
+        not alive anyway, and counts by itself.
+        """
         storage = tensor.untyped_storage()
         address = storage._cdata
-        if address in self._counted:
+        if tensor.is_leaf and tensor._is_view():
+            place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
+            size = min(tensor.nbytes, storage.nbytes())
+        else:
+            place, size = address, storage.nbytes()
+        if place in self._plain:
             return 0
-        self._counted.add(address)
-        # A view of data that no op made (a slice of the data set) keeps nothing alive that was not alive anyway.
-        return tensor.nbytes if tensor.is_leaf and tensor._is_view() else storage.nbytes()
+        self._plain[place] = StorageWeakRef(storage)
+        return size
+
+    def kept(self, tensor: Tensor) -> int:
+        """Bytes held because this tensor is kept as it is: its storage, or 0 if that is held already."""
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._kept:
+            return 0
+        self._kept.add(storage._cdata)
+        return min(tensor.nbytes, storage.nbytes()) if tensor.is_leaf and tensor._is_view() else storage.nbytes()
 
     def record(self, site: Site, decision: Decision, plain_bytes: int, kept_bytes: int, merged: bool = False) -> None:
         """Adds one save to its site."""

@@ -50,15 +50,18 @@ def _exact(why: str) -> Need:
     return Need("exact", why=why)
 
 
-def need_of(op: str, tensor: Tensor, arguments: Arguments) -> Need:
+def need_of(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need:
     """What the backward of an op needs.
 
     Args:
         op: Name of the op that is saving, as torch names it.
         tensor: The tensor it saves.
         arguments: Positional and keyword arguments of the op.
+        composite: Whether the op is a Python function, which may save for ops of several kinds.
     """
-    chosen = _NEEDS.get(op, VALUE)
+    chosen = _NEEDS.get(op)
+    if chosen is None:
+        return WIDE if composite else VALUE
     return chosen if isinstance(chosen, Need) else chosen(tensor, arguments)
 
 
@@ -96,21 +99,32 @@ def _hardtanh(tensor: Tensor, arguments: Arguments) -> Need:
 
 
 def _clamp(tensor: Tensor, arguments: Arguments) -> Need:
-    """Clamp's bounds are inclusive: the gradient passes at the bound itself."""
+    """Clamp's bounds are inclusive (the gradient passes at the bound itself) and rounded to the dtype of the tensor."""
     low, high = argument(arguments, 1, "min", None), argument(arguments, 2, "max", None)
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if not all(isinstance(bound, (int, float)) for bound in (low, high)) or not low < high:
         return _exact("compared with tensors")
-    down, up = (float(_next(bound, toward, tensor.dtype)) for bound, toward in ((low, -math.inf), (high, math.inf)))
-    return _between(down, up)
+    return _between(_beyond(low, -math.inf, tensor.dtype), _beyond(high, math.inf, tensor.dtype))
 
 
-def _next(bound: float, toward: float, dtype: torch.dtype) -> float:
+def _beyond(bound: float, toward: float, dtype: torch.dtype) -> float:
+    """The value of a dtype next to a bound that was rounded to it."""
     value = torch.tensor(float(bound), dtype=dtype)
+    if not value.isfinite():
+        return bound
     if dtype in (torch.float32, torch.float64):
         return float(torch.nextafter(value, torch.tensor(toward, dtype=dtype)))
-    # Half precision has no nextafter; its values are multiples of far more than float32's step.
-    return float(torch.nextafter(value.float(), torch.tensor(toward)))
+    if value == 0:
+        return math.copysign(torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps, toward)
+    # Patterns of one sign are ordered like their magnitudes; half precision has no nextafter.
+    away = 1 if (value > 0) == (toward > 0) else -1
+    return float((value.view(torch.int16) + away).view(dtype))
+
+
+def _at_most(bound: float, dtype: torch.dtype) -> float:
+    """The greatest value of a dtype that is not above a bound."""
+    value = torch.tensor(float(bound), dtype=dtype)
+    return float(value) if float(value) <= bound else _beyond(bound, -math.inf, dtype)
 
 
 def _clamp_min(tensor: Tensor, arguments: Arguments) -> Need:
@@ -123,7 +137,9 @@ def _clamp_max(tensor: Tensor, arguments: Arguments) -> Need:
 
 def _threshold(tensor: Tensor, arguments: Arguments) -> Need:
     bound = argument(arguments, 1, "threshold", None)
-    return _between(bound, math.inf)
+    if not isinstance(bound, (int, float)):
+        return _exact("compared with tensors")
+    return _between(_at_most(bound, tensor.dtype), math.inf)
 
 
 def _dropout(tensor: Tensor, arguments: Arguments) -> Need:
@@ -133,6 +149,15 @@ def _dropout(tensor: Tensor, arguments: Arguments) -> Need:
         return _exact("scaled mask")
     on = 0.0 if p == 1 else float(torch.ones((), dtype=tensor.dtype).div_(1 - p))
     return Need("mask", mask=MaskTest(0.0, math.inf, 0.0, on))
+
+
+def _multi_head_attention(tensor: Tensor, arguments: Arguments) -> Need:
+    """The logsumexp of each head and row must be exact; what the composite saves besides cannot be told apart."""
+    query, heads = argument(arguments, 0, "query", None), argument(arguments, 4, "num_heads", None)
+    if not isinstance(query, Tensor) or not isinstance(heads, int):
+        return _exact("attention")
+    rows = query.numel() // max(query.shape[-1], 1)
+    return _exact("logsumexp") if tensor.numel() == rows * heads else WIDE
 
 
 def _division(tensor: Tensor, arguments: Arguments) -> Need:
@@ -161,37 +186,71 @@ def _norm(tensor: Tensor, arguments: Arguments) -> Need:
     return VALUE
 
 
-def _inplace(names: str) -> str:
-    return " ".join(f"{name} {name}_" for name in names.split())
+_LINEAR_COMPOSITES = """
+    softmax silu mish elu celu gelu tanh sigmoid glu softplus bilinear embedding embedding_bag pad interpolate upsample
+    unfold fold one_hot max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
+    max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool2d
+    adaptive_avg_pool3d fractional_max_pool2d fractional_max_pool3d max_unpool1d max_unpool2d max_unpool3d lp_pool1d
+    einsum tensordot stack split meshgrid alpha_dropout feature_alpha_dropout channel_shuffle mse_loss __rsub__ __rpow__
+    __rmatmul__ unflatten unique
+"""
+
+_EXACT = {
+    "compared for equality": """
+        amax amin max min maximum minimum fmax fmin aminmax median nanmedian mode cummax cummin norm scatter_reduce
+        index_reduce segment_reduce""",
+    "sign": """
+        abs absolute rrelu hardshrink softshrink hardswish prelu selu l1_loss smooth_l1_loss huber_loss copysign
+        hinge_embedding_loss margin_ranking_loss soft_margin_loss triplet_margin_loss multi_margin_loss
+        multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_with_distance_loss pairwise_distance cdist
+        pdist dist cosine_embedding_loss nextafter heaviside""",
+    "divided by": """
+        log log2 log10 log1p sqrt rsqrt reciprocal xlogy xlog1py asin acos atanh acosh arcsin arccos arctanh arccosh
+        normalize cosine_similarity addcdiv fmod remainder __rmod__ __rdiv__ __rtruediv__ atan2 arctan2 hypot
+        local_response_norm renorm binary_cross_entropy""",
+    "steep function": """
+        logsumexp logaddexp logaddexp2 logcumsumexp _safe_softmax ctc_loss lgamma digamma polygamma mvlgamma
+        multigammaln erfinv log_ndtr logit special_log_ndtr special_erfcx entr special_entr ldexp""",
+    "coordinates": "grid_sample grid_sampler grid_sampler_2d grid_sampler_3d affine_grid",
+    "products of all": """
+        prod cumprod cholesky inverse inv solve det slogdet logdet svd svdvals eigh eig eigvals eigvalsh qr lu lu_factor
+        lu_solve matrix_exp matrix_power pinv pinverse lstsq tensorsolve tensorinv householder_product ormqr
+        triangular_solve solve_triangular cholesky_solve cholesky_inverse ldl_factor solve_ex inv_ex cholesky_ex""",
+}
+
+
+def _spellings(names: str) -> list[str]:
+    """Every name, its in-place form, and the names under which ``torch.linalg`` and ``torch.special`` know it."""
+    forms = ("{}", "{}_", "linalg_{}", "special_{}")
+    return [form.format(name) for name in names.split() for form in forms]
 
 
 def _table() -> dict[str, Need | Chooser]:
     table: dict[str, Need | Chooser] = {}
 
     def enter(names: str, need: Need | Chooser) -> None:
-        table.update(dict.fromkeys(_inplace(names).split(), need))
+        table.update(dict.fromkeys(_spellings(names), need))
 
     enter("relu leaky_relu", _SIGN)
     enter("relu6", _between(0.0, 6.0))
+    enter("hardsigmoid", _between(-3.0, 3.0))
     enter("hardtanh", _hardtanh)
     enter("clamp clip", _clamp)
     enter("clamp_min", _clamp_min)
     enter("clamp_max", _clamp_max)
-    enter("threshold", _threshold)
+    enter("threshold _threshold", _threshold)
     enter("dropout dropout1d dropout2d dropout3d feature_dropout", _dropout)
     enter("div divide true_divide", _division)
     enter("pow float_power __pow__", _power)
     enter("scaled_dot_product_attention", _attention)
+    enter("multi_head_attention_forward", _multi_head_attention)
     enter("layer_norm group_norm batch_norm instance_norm rms_norm native_layer_norm native_batch_norm", _norm)
-    enter("log_softmax cross_entropy nll_loss cosine_similarity softmin logsumexp logaddexp", WIDE)
-    enter("expm1 cosh sinh tan erfinv lgamma digamma", WIDE)
-    equality = "amax amin max min maximum minimum fmax fmin aminmax median nanmedian mode cummax cummin"
-    enter(equality, _exact("compared for equality"))
-    enter("hardswish hardsigmoid prelu smooth_l1_loss huber_loss", WIDE)
-    enter("abs absolute rrelu hardshrink softshrink l1_loss hinge_embedding_loss margin_ranking_loss", _exact("sign"))
-    enter("norm vector_norm linalg_vector_norm std var std_mean var_mean", _norm)
-    enter("log log2 log10 log1p sqrt rsqrt reciprocal xlogy asin acos atanh acosh", _exact("divided by"))
-    enter("prod cumprod cholesky inverse inv solve det slogdet svd eigh qr lu matrix_exp", _exact("products of all"))
+    enter("vector_norm linalg_vector_norm std var std_mean var_mean", _norm)
+    enter(_LINEAR_COMPOSITES, VALUE)
+    enter("log_softmax cross_entropy nll_loss softmin logsigmoid kl_div gaussian_nll_loss poisson_nll_loss", WIDE)
+    enter("expm1 cosh sinh tan sinc atan arctan", WIDE)
+    for why, names in _EXACT.items():
+        enter(names, _exact(why))
     return table
 
 

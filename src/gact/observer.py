@@ -8,16 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import maybe_current_level as transform_level
 
 from . import makers
 from .held import HeldRegions
 from .identity import Identity, identify
 from .layout import Layout
-from .packed import Copied, Kept
+from .packed import Kept
 from .parameters import PLAIN, Parameters
 from .recipes import Link, Recipes
 
 Place = tuple[Identity, Layout] | None
+
+
+_COPY_SHARE = 16
+"""A small source is copied for a recipe if it is at least this many times smaller than what it helps to rebuild."""
 
 
 class Observer:
@@ -38,10 +43,10 @@ class Observer:
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
-        if not torch.is_grad_enabled() or not self._is_large(args):
+        if not torch.is_grad_enabled() or transform_level() is not None or not self._is_large(args):
             return func(*args, **kwargs)
         making = makers.making(name, func, args, kwargs)
-        if making is None or any(type(source) not in PLAIN for source in making.sources):
+        if making is None or not all(type(source) in PLAIN and not source.is_inference() for source in making.sources):
             return func(*args, **kwargs)
         # An in-place op changes the version of its input, so inputs are identified before it runs.
         places = [self._place(source) for source in making.sources]
@@ -67,10 +72,11 @@ class Observer:
         shares = any(other is not None and other[0][:2] == place[0][:2] for other in places)
         if shares != making.inplace:
             return  # a view of a source, or the source itself
-        links = [self._link(source, other) for source, other in zip(making.sources, places, strict=True)]
+        most = result.nbytes // _COPY_SHARE
+        links = [self._link(source, other, most) for source, other in zip(making.sources, places, strict=True)]
         if making.masked:
             mask = self._held.last_mask
-            links.append(None if mask is None or places[0] is None else Link(weakref.ref(mask), places[0][1], 0))
+            links.append(None if mask is None or places[0] is None else Link(mask, places[0][1], 0))
         if making.statistics:
             links.extend(_statistics(result))
         found = [link for link in links if link is not None]
@@ -80,9 +86,9 @@ class Observer:
     def _place(self, source: Tensor) -> Place:
         return identify(source) if source.layout is torch.strided and source.nbytes >= self._min_bytes else None
 
-    def _link(self, source: Tensor, place: Place) -> Link | None:
+    def _link(self, source: Tensor, place: Place, most: int) -> Link | None:
         if source.nbytes < self._min_bytes:
-            return Link(Copied(source, None), None, 0)
+            return None if source.nbytes > most else Link(self._held.copy(source), None, 0)
         if place is None or self._parameters.owns(source):
             return None
         identity, layout = place

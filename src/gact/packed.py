@@ -2,20 +2,21 @@
 
 NOTE: In-place changes
 Plain autograd raises when a saved tensor was changed in place before backward; with hooks that check is gone. A kept
-tensor shares its memory with the network, so its version is compared here. A copy or a code holds the values of the
-forward pass, so its gradient is right whatever happened since.
+tensor shares its memory with the network, so its version is compared here, and a small copy is treated alike. A code
+holds the values of the forward pass, so its gradient is right whatever happened since.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .layout import Layout
+from .layout import Layout, region_of
 from .records import Decision
-from .steps import Step
+from .steps import Step, in_backward
 
 
 class Code(Protocol):
@@ -54,36 +55,77 @@ class Kept:
         """The tensor itself."""
         tensor = self.tensor
         if tensor._version != self.version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{tensor.type()} {list(tensor.shape)}] is at version {tensor._version}; "
-                f"expected version {self.version} instead. "
-                "gact kept this tensor as it is. Clone it before the in-place change."
-            )
+            raise changed_in_place(tensor, tensor.shape, self.version)
         return tensor
 
 
-class Copied:
-    """A small exact copy, made where the view that autograd saved would have kept a large storage alive.
+class Watch:
+    """The version of a tensor without its memory.
 
     Args:
-        tensor: The view as saved.
-        step: The step it belongs to.
+        tensor: The tensor to watch.
     """
 
-    __slots__ = ("step", "stride", "tensor")
+    __slots__ = ("alias", "shape", "version")
+
+    def __init__(self, tensor: Tensor) -> None:
+        # A detached tensor shares the version counter; pointing it at nothing lets go of the memory.
+        self.alias = tensor.detach()
+        self.shape = tensor.shape
+        self.version = tensor._version
+        self.alias.data = self.alias.new_empty(0)
+
+    def check(self) -> None:
+        """Raises if the tensor was changed in place since."""
+        if self.alias._version != self.version:
+            raise changed_in_place(self.alias, self.shape, self.version)
+
+
+def changed_in_place(tensor: Tensor, shape: Sequence[int], version: int) -> RuntimeError:
+    """The error of plain autograd for a saved tensor that was changed in place."""
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{tensor.type()} {list(shape)}] is at version {tensor._version}; expected version {version} instead. "
+        "gact kept this tensor exactly. Clone it before the in-place change."
+    )
+
+
+class Copied:
+    """A small exact copy, made where holding the tensor itself would keep a large storage alive.
+
+    Args:
+        tensor: The tensor as saved.
+        step: The step it belongs to; without one the copy is a source of rebuilt tensors.
+    """
+
+    __slots__ = ("__weakref__", "_charged", "_copy", "_layout", "_watch", "source", "step")
 
     def __init__(self, tensor: Tensor, step: Step | None) -> None:
-        self.tensor = tensor.detach().clone()
-        self.stride = tensor.stride()
+        located = region_of(tensor)
+        region = tensor if located is None else located[0]
+        self._layout = None if located is None else located[1]
+        self._copy = region.detach().clone()
+        self.source = StorageWeakRef(tensor.untyped_storage())
+        self._watch = None if step is None else Watch(tensor)
+        self._charged = False
         self.step = step
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return int(self._copy.nbytes)
+
+    def charge(self) -> int:
+        """Its bytes the first time it is asked, 0 afterwards."""
+        charged, self._charged = self._charged, True
+        return 0 if charged else self.nbytes
+
     def unpack(self) -> Tensor:
-        """A fresh tensor with the size and stride of the view."""
-        tensor = self.tensor
-        if tensor.stride() == self.stride:
-            return tensor.clone()
-        return tensor.new_empty_strided(tensor.size(), self.stride).copy_(tensor)
+        """A fresh tensor with the size and stride of the one that was copied."""
+        if self._watch is not None:
+            self._watch.check()
+        copy = self._copy.clone()
+        return copy if self._layout is None else self._layout.restore(copy)
 
 
 class Encoded:
@@ -166,4 +208,7 @@ class Packed:
 
 def unpack(packed: Kept | Copied | Packed) -> Tensor:
     """The unpack hook of every compressor."""
+    if in_backward():
+        assert packed.step is not None
+        packed.step.used = True
     return packed.unpack()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -10,15 +13,15 @@ from . import streams
 from .codecs.groups import Groups
 from .codecs.integers import Integers
 from .codecs.masks import Mask
-from .consumers import Consumers
+from .consumers import UNKNOWN, Consumers
 from .held import HeldRegions
 from .identity import Identity, identity_of
 from .layout import Layout, region_of
 from .needs import Need
 from .packed import Code, Copied, Encoded, Held, Kept, Packed
-from .parameters import PLAIN, Parameters
-from .policy import BOOL, need, refusal, width
-from .recipes import Recipes
+from .parameters import Parameters
+from .policy import BOOL, need, refusal, stored_bytes, width
+from .recipes import Derived, Recipes
 from .records import Decision, Settings, Site
 from .steps import Step, Steps
 
@@ -54,23 +57,38 @@ class Packer:
         self._recipes = recipes
         self._parameters = parameters
         self._consumers = consumers
+        self._step: Callable[[], Step | None] = lambda: None
 
     def pack(self, tensor: Tensor) -> Result:
         """What autograd gets to hold instead of a tensor."""
-        site = self._consumers.save()
         step = self._steps.current()
+        if step is not self._step():
+            self._step = weakref.ref(step)
+            self._consumers.begin_step()
+            self._held.begin_step(step.number)
+        site = self._consumers.save()
         self.saves += 1
+        if site.op is not UNKNOWN:
+            return self._pack(tensor, site, step)
+        # Outside of an op our own function mode is active and would see every look at the tensor.
         with torch._C.DisableTorchFunction():
-            refused = refusal(tensor)
-            if refused:
-                return self._leave(tensor, site, step, refused)
-            if self._parameters.owns(tensor):
-                return self._leave_parameter(tensor, step)
-            if tensor.nbytes < self._settings.min_bytes or not tensor.numel():
-                return self._leave(tensor, site, step, "small")
-            if self._parameters.reason(tensor, self._consumers.arguments()):
-                return self._leave_parameter(tensor, step)
-            return self._compress(tensor, site, step)
+            return self._pack(tensor, site, step)
+
+    def _pack(self, tensor: Tensor, site: Site, step: Step) -> Result:
+        refused = refusal(tensor)
+        if refused:
+            return self._leave_foreign(tensor, site, step, refused)
+        if self._parameters.owns(tensor):
+            return self._leave_parameter(tensor, step)
+        if tensor.nbytes < self._settings.min_bytes or not tensor.numel():
+            return self._leave(tensor, site, step, "small")
+        return self._compress(tensor, site, step)
+
+    def _leave_foreign(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept:
+        """Holds a tensor whose storage is not to be touched."""
+        size = stored_bytes(tensor)
+        step.ledger.record(site, Decision.keep(reason), size, size)
+        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
 
     def _leave_parameter(self, tensor: Tensor, step: Step) -> Kept:
         step.ledger.parameter_saves += 1
@@ -78,21 +96,24 @@ class Packer:
 
     def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept | Copied:
         """Holds a tensor exactly: itself, or a copy where it is a small part of a large storage."""
-        decision = Decision.keep(reason)
-        if tensor.layout is not torch.strided or type(tensor) not in PLAIN or tensor.is_nested:
-            # Has no storage of its own to count.
-            step.ledger.record(site, decision, 0, 0)
-            return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
-        plain = step.ledger.plain(tensor)
+        ledger, decision = step.ledger, Decision.keep(reason)
         if tensor._is_view() and tensor.untyped_storage().nbytes() > max(self._settings.min_bytes, 4 * tensor.nbytes):
-            if self._parameters.reason(tensor, self._consumers.arguments()):
+            owner = self._parameters.reason(tensor, self._consumers.arguments())
+            if owner == "parameter":
                 return self._leave_parameter(tensor, step)
-            step.ledger.record(site, decision, plain, tensor.nbytes)
-            return Copied(tensor, step)
-        step.ledger.record(site, decision, plain, plain, merged=not plain)
+            copied = Copied(tensor, step)
+            ledger.record(site, decision, ledger.plain(tensor), copied.nbytes)
+            return copied
+        plain, kept = ledger.plain(tensor), ledger.kept(tensor)
+        ledger.record(site, decision, plain, kept, merged=not kept and tensor.numel() > 0)
         return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
 
     def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:
+        reason = self._parameters.reason(tensor, self._consumers.arguments())
+        if reason == "parameter":
+            return self._leave_parameter(tensor, step)
+        if reason or tensor.is_neg():
+            return self._leave(tensor, site, step, reason or "negated view")
         located = region_of(tensor)
         if located is None:
             return self._leave(tensor, site, step, "overlapping elements")
@@ -100,7 +121,7 @@ class Packer:
         if region.nbytes < self._settings.min_bytes:
             return self._leave(tensor, site, step, "small")
         identity = identity_of(tensor, region, layout)
-        needed = need(site.op, tensor, self._consumers.arguments())
+        needed = need(site.op, tensor, self._consumers.arguments(), self._consumers.composite)
         if needed.kind == "exact":
             return self._leave(tensor, site, step, needed.why)
         if needed.kind == "value":
@@ -124,8 +145,8 @@ class Packer:
         return derived
 
     def _share(self, held: Held, layout: Layout, tensor: Tensor, site: Site, step: Step) -> Packed:
-        decision = held.decision
-        step.ledger.record(site, decision, step.ledger.plain(tensor), 0, merged=True)
+        extra = held.charge() if isinstance(held, Derived) else 0
+        step.ledger.record(site, held.decision, step.ledger.plain(tensor), extra, merged=True)
         self.compressed += 1
         return Packed(held, layout, step)
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
+from .layout import region_of
 from .needs import Arguments
 
 _VIEWS_AND_CASTS = """
@@ -28,6 +30,10 @@ PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 """Classes of tensors whose storage may be looked at."""
 
 
+_AUTOCAST = (torch.bfloat16, torch.float16)
+_PROBE = 16
+
+
 class Parameters:
     """The storages of a model's parameters and buffers, as they are now.
 
@@ -36,11 +42,13 @@ class Parameters:
     """
 
     def __init__(self, model: torch.nn.Module | None) -> None:
-        self._storages: set[int] = set()
+        # Held weakly, so that an address stays that of this storage even if forward replaces the buffer.
+        self._storages: dict[int, StorageWeakRef] = {}
         if model is not None:
             for tensor in (*model.parameters(), *model.buffers()):
                 if type(tensor) in PLAIN and tensor.layout is torch.strided:
-                    self._storages.add(tensor.untyped_storage()._cdata)
+                    reference = StorageWeakRef(tensor.untyped_storage())
+                    self._storages[reference.cdata] = reference
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether the tensor is a parameter, or lies in the storage of a parameter or buffer of the model."""
@@ -60,28 +68,56 @@ class Parameters:
             if tensor.requires_grad or (base is not None and base.is_leaf and base.requires_grad):
                 return "leaf"
             return "parameter" if self._is_cast_parameter(tensor, arguments) else ""
-        return "parameter" if _grows_from_leaf(tensor) else ""
+        leaf = _leaf_behind(tensor)
+        return "" if leaf is None else "parameter" if self.owns(leaf) else "leaf"
 
     def _is_cast_parameter(self, tensor: Tensor, arguments: Arguments) -> bool:
-        numel, dtype = tensor.numel(), tensor.dtype
-        return torch.is_autocast_enabled(tensor.device.type) and any(
+        """Whether the tensor is a frozen weight among the arguments (or a part of one), cast by autocast."""
+        if tensor.dtype not in _AUTOCAST:
+            return False
+        located = region_of(tensor)
+        if located is None or located[1].copied:
+            return False
+        positional, keywords = arguments
+        return any(
             isinstance(argument, Tensor)
-            and argument.dtype is not dtype
-            and argument.numel() == numel
+            and type(argument) in PLAIN
+            and argument.dtype is not tensor.dtype
+            and argument.is_floating_point()
             and self.owns(argument)
-            for argument in arguments[0]
+            and _is_cast_of(located[0], argument)
+            for argument in (*positional, *keywords.values())
         )
 
 
-def _grows_from_leaf(tensor: Tensor) -> bool:
-    """Whether views and casts alone lead from a leaf that needs a gradient to this tensor."""
+def _is_cast_of(tensor: Tensor, weight: Tensor) -> bool:
+    """Whether a dense tensor holds a weight's values in its own dtype, or a slice of its rows, as attention cuts them.
+
+    An activation may have as many elements as a weight, so values decide.
+    """
+    numel = tensor.numel()
+    if weight.numel() < numel or not weight.is_contiguous():
+        return False
+    flat = tensor.as_strided((numel,), (1,), tensor.storage_offset())
+    values = weight.detach().view(-1)
+    starts = {*range(0, weight.numel(), numel), weight.numel() - numel}
+    return any(
+        torch.equal(part[:_PROBE].to(tensor.dtype), flat[:_PROBE]) and torch.equal(part.to(tensor.dtype), flat)
+        for part in (values[start : start + numel] for start in sorted(starts) if start + numel <= weight.numel())
+    )
+
+
+def _leaf_behind(tensor: Tensor) -> Tensor | None:
+    """The leaf that needs a gradient from which views and casts alone lead to this tensor; None if there is none."""
     node = tensor.grad_fn
     while node is not None:
         name = node.name()
         if name == "torch::autograd::AccumulateGrad":
             # A weight that was expanded and copied has become an activation.
-            return bool(tensor.numel() <= node.variable.numel())  # type: ignore[attr-defined]
+            leaf: Tensor = node.variable  # type: ignore[attr-defined]
+            located = region_of(tensor)
+            return leaf if located is not None and located[0].numel() <= leaf.numel() else None
         if name not in _PASS_THROUGH:
-            return False
+            return None
         node = node.next_functions[0][0]
-    return False
+    return None

@@ -9,8 +9,10 @@ from .codecs.groups import DTYPES as FLOATS
 from .codecs.integers import DTYPES as INTEGERS
 from .codecs.masks import MaskTest
 from .needs import VALUE, WIDE, Arguments, Need, need_of
+from .parameters import PLAIN
 from .records import Settings
 
+_DTYPES = FLOATS | INTEGERS | {torch.bool}
 BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
 _BOOL_NEED = Need("mask", mask=BOOL)
 _INTEGER_NEED = Need("integers")
@@ -18,36 +20,50 @@ _INTEGER_NEED = Need("integers")
 
 def refusal(tensor: Tensor) -> str:
     """Why the kind of this tensor cannot be compressed: its class, layout, device or dtype; "" if it can."""
-    if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+    dtype = tensor.dtype
+    if type(tensor) in PLAIN and tensor.layout is torch.strided and dtype in _DTYPES and not tensor.is_nested:
+        return "meta device" if tensor.is_meta else ""
+    if type(tensor) not in PLAIN:
         return f"subclass {type(tensor).__name__}"
     if tensor.layout is not torch.strided:
         return str(tensor.layout).removeprefix("torch.")
     if tensor.is_nested:
         return "nested"
-    if tensor.is_meta:
-        return "meta device"
-    dtype = tensor.dtype
-    if dtype in FLOATS or dtype in INTEGERS or dtype is torch.bool:
-        return ""
     return "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
 
 
-def need(op: str, tensor: Tensor, arguments: Arguments) -> Need:
+def stored_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor of a kind that is refused: values and indices of a sparse one."""
+    if tensor.layout is torch.strided:
+        return int(tensor.nbytes)
+    if tensor.layout is torch.sparse_coo:
+        parts = [tensor._values(), tensor._indices()]
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        parts = [tensor.values(), tensor.crow_indices(), tensor.col_indices()]
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        parts = [tensor.values(), tensor.ccol_indices(), tensor.row_indices()]
+    else:
+        parts = []
+    return sum(int(part.nbytes) for part in parts)
+
+
+def need(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need:
     """What must survive of a saved tensor, given its dtype and its consumer.
 
     Args:
         op: Name of the op that is saving.
         tensor: The tensor, of a kind that ``refusal`` lets pass.
         arguments: Positional and keyword arguments of the op.
+        composite: Whether the op is a Python function of several ops.
     """
     dtype = tensor.dtype
     if dtype is torch.bool:
         return _BOOL_NEED
     if dtype in INTEGERS:
         return _INTEGER_NEED
-    needed = need_of(op, tensor, arguments)
-    # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
-    # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
+    needed = need_of(op, tensor, arguments, composite)
+    # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from
+    # the start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
     return WIDE if needed is VALUE and tensor.is_leaf else needed
 
 

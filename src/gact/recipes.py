@@ -47,6 +47,10 @@ class Derived:
         self.depth = recipe.depth
         self.bits = min((source.bits for source in sources), default=32)
 
+    def charge(self) -> int:
+        """Bytes of the small copies that this recipe holds and no other has been charged for."""
+        return sum(source.charge() for source in self.sources)
+
     @property
     def decision(self) -> Decision:
         """Derived."""
@@ -81,6 +85,10 @@ class Source:
             return held.unpack()
         assert self.layout is not None
         return held.decode(self.layout)
+
+    def charge(self) -> int:
+        """Bytes held for this source alone, once: those of a copy that no other recipe has been charged for."""
+        return self.held.charge() if isinstance(self.held, (Copied, Derived)) else 0
 
 
 class Recipe:

@@ -70,6 +70,20 @@ def reference_agreement() -> tuple[bool, str]:
     return True, "equal codes, widths 1 to 8"
 
 
+def exact_codes() -> tuple[bool, str]:
+    """Signs and integers come back as they were."""
+    x = _sample(10_007)
+    signs = torch.ops.gact.decode_mask(
+        torch.ops.gact.encode_mask(x, 0.0, float("inf")), 0.0, 1.0, x.shape, x.stride(), x.dtype
+    )
+    if not torch.equal(signs > 0, x > 0):
+        return False, "signs differ"
+    indices = torch.arange(10_007) % 200 - 50
+    codes = torch.ops.gact.encode_integers(indices, -50, 8)
+    back = torch.ops.gact.decode_integers(codes, -50, 8, indices.shape, indices.stride(), indices.dtype)
+    return torch.equal(back, indices), "signs and integers, equal" if torch.equal(back, indices) else "integers differ"
+
+
 def gradient() -> tuple[bool, str]:
     """A compressed training step keeps less and has nearly the gradient of a plain one."""
     with torch.random.fork_rng(devices=[]):
@@ -98,5 +112,6 @@ def _gradient(model: nn.Module) -> Tensor:
 CHECKS: dict[str, Callable[[], tuple[bool, str]]] = {
     "error bound of the codes": error_bound,
     "agreement with plain torch": reference_agreement,
+    "exact codes": exact_codes,
     "compressed training step": gradient,
 }

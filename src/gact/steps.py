@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import weakref
 
+import torch
+
 from .ledger import Ledger
 
 
@@ -14,13 +16,20 @@ class Step:
     Attributes:
         number: Which step of the training, from 1.
         ledger: What it saved so far.
+        used: Whether a backward pass has read any of it.
     """
 
-    __slots__ = ("__weakref__", "ledger", "number")
+    __slots__ = ("__weakref__", "ledger", "number", "used")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.ledger = Ledger()
+        self.used = False
+
+
+def in_backward() -> bool:
+    """Whether this thread is running a backward pass."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 class Steps:
@@ -40,12 +49,14 @@ class Steps:
         """The step that a save of now belongs to. Hold it with what is packed."""
         alive = self._alive
         step = alive() if alive is not None else None
-        return step if step is not None else self._begin()
+        if step is None or (step.used and not in_backward()):
+            return self._begin(step)
+        return step
 
-    def _begin(self) -> Step:
+    def _begin(self, last: Step | None) -> Step:
         with self._lock:
             step = self._alive() if self._alive is not None else None
-            if step is None:
+            if step is None or step is last:
                 self.count += 1
                 step = Step(self.count)
                 self._alive = weakref.ref(step)

@@ -101,6 +101,29 @@ def test_live_memory_is_what_the_report_says(no_gc):
     loss.backward()
 
 
+class Shifted(nn.Module):
+    """Multiplies and adds a table that is just under the default of ``min_bytes``."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(256, 256) for _ in range(6))
+        self.register_buffer("table", torch.randn(60, 256))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = nn.functional.gelu(layer(x * self.table) + self.table)
+        return x
+
+
+def test_live_memory_is_what_the_report_says_with_small_operands(no_gc):
+    network, x = Shifted(), torch.randn(8, 60, 256)
+    c, before = gact.Compressor(network), live_bytes()
+    with c:
+        loss = network(x).square().mean()
+    assert live_bytes() - before - 4 <= c.report().kept_bytes
+    loss.backward()
+
+
 @pytest.mark.filterwarnings("ignore:gact compressed nothing")
 @pytest.mark.parametrize("least", [0, 65536])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool], ids=str)

@@ -136,9 +136,10 @@ def test_weights_come_back_as_the_same_memory(make, frozen):
     found = assert_weights_are_shared(model, plain, compressed)
     assert found > 0
     assert c.report().parameter_saves >= found
-    assert frozen or c.report().coverage > 0
+    assert frozen or c.report().plain_bytes > 0
 
 
+@pytest.mark.filterwarnings("ignore:gact compressed nothing")
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_trained_weights_are_known_without_the_model(make):
     model, x = make()
@@ -157,6 +158,8 @@ def cast_weights(model, dtype):
 
 
 def holds_bits_of(tensors, weight):
+    # A batched product saves its weight expanded over the batch.
+    tensors = [tensor[0] if tensor.dim() == 3 and tensor.stride(0) == 0 else tensor for tensor in tensors]
     return any(
         tensor.numel() == weight.numel() and torch.equal(turned.reshape(-1), weight.reshape(-1))
         for tensor in tensors
@@ -177,6 +180,7 @@ def test_autocast_copies_of_weights_keep_their_bits(name, give_model):
     assert_matrices_keep_their_bits(model, output)
 
 
+@pytest.mark.filterwarnings("ignore:gact compressed nothing")
 @pytest.mark.parametrize("name", AUTOCAST)
 def test_autocast_copies_of_frozen_weights_keep_their_bits(name):
     model, x = NETWORKS[name]()
@@ -222,7 +226,7 @@ def test_an_activation_of_the_size_of_a_frozen_weight_is_compressed_under_autoca
     with c, torch.autocast("cpu", torch.bfloat16):
         output = model(torch.randn(64, 64))
     rows = {(row.module, row.op): row for row in c.report().rows}
-    assert rows["0", "linear"].bits == 4
+    assert rows["0", "linear"].codec == "groups"
     assert rows["1", "tanh"].bits == 4
     kept = holds_bits_of(find_saved(output, "mat2"), second.weight.bfloat16())
     assert kept
@@ -313,7 +317,7 @@ def test_leaves_that_need_gradients_are_kept_without_a_module():
         output = F.linear(F.linear(x, weight).tanh(), weight.t())
     assert [tensor.data_ptr() for tensor in find_saved(output, "mat2")] == [weight.data_ptr()]
     output.sum().backward()
-    assert c.report().coverage == 100
+    assert {row.reason for row in c.report().rows if row.codec == "keep"} == {"leaf"}
 
 
 def test_a_weight_that_was_expanded_and_multiplied_is_an_activation():

@@ -117,6 +117,17 @@ def test_not_finite_is_nan_and_only_in_its_group(value: float, dtype: torch.dtyp
     assert torch.equal(scale.isnan(), hit)
 
 
+@pytest.mark.parametrize("dtype", op_cases.DTYPES)
+def test_poisoned_groups_are_counted(dtype: torch.dtype) -> None:
+    x = op_cases.random(5000, dtype)
+    for count, bad in enumerate((math.nan, -math.nan, math.inf, -math.inf, math.nan)):
+        metadata = quantize(x, 4, 64, 0, True)[1]
+        for kernel in (torch.ops.gact.count_poisoned.default, reference.count_poisoned):
+            assert kernel(metadata) == count
+            assert kernel(metadata[:0]) == 0
+        x[count * 1249] = bad
+
+
 def test_half_does_not_overflow() -> None:
     """The top code of this group lies above the largest half."""
     x = torch.tensor([-65504.0, 65504.0, 65472.0, 3.0]).half().repeat(64)

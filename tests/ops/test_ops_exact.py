@@ -129,6 +129,8 @@ def test_layouts_of_exact_codes() -> None:
     out = images.clone()
     apply_mask_(out, codes, 0.0, 1.0)
     assert torch.equal(out, images.relu())
+    torch.ops.gact.decode_mask_into.default(out, codes, 0.0, 1.0)
+    assert torch.equal(out, back)
     sliced = images[:, 1:, ::2]
     assert torch.equal(encode_mask(sliced, 0.0, 1.0), encode_mask(torch.empty_like(sliced).copy_(sliced), 0.0, 1.0))
     indices = (images * 10).to(torch.int64)[:, ::2]
@@ -136,6 +138,9 @@ def test_layouts_of_exact_codes() -> None:
     low, bits = int(indices.min()), 8
     codes = encode_integers(indices, low, bits)
     assert torch.equal(decode_integers(codes, low, bits, dense.shape, dense.stride(), torch.int64), indices)
+    dense.zero_()
+    torch.ops.gact.decode_integers_into.default(dense, codes, low, bits)
+    assert torch.equal(dense, indices)
 
 
 def test_bytes_of_exact_codes() -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import __version__
-from ..ops import status
 from .extras import MissingExtraError, require
+from .facts import kernels, threads
 
 _WIDTH = 88
 """Columns where the output is no terminal: as many as the table takes."""
@@ -42,7 +42,7 @@ def run_demo(seeds: int, epochs: int, output: Path) -> None:
         console = Console(width=_WIDTH)
     settings = Settings(seeds=seeds, epochs=epochs)
     start = time.perf_counter()
-    console.print(_what_runs(), highlight=False)
+    console.print(f"gact {__version__}, torch {torch.__version__}, {threads()}, kernels: {kernels()}", highlight=False)
     with _progress(console, batches_of(settings)) as advance:
         results = run(settings, advance)
     draw(results, output)
@@ -68,15 +68,6 @@ def _check(output: Path) -> None:
     if not output.resolve().parent.is_dir():
         typer.echo(f"gact: there is no folder {output.parent}. Make it first, or choose another --output.", err=True)
         raise typer.Exit(1)
-
-
-def _what_runs() -> str:
-    kernels = status()
-    instruction_set = f" ({kernels.instruction_set})" if kernels.instruction_set else ""
-    return (
-        f"gact {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"kernels: {kernels.kernels}{instruction_set}"
-    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .results import NetworkResult, WayResult, way_name
 _SHADES = ("#0b6e99", "#2ca58d", "#e07a1f", "#b23a48")
 _PLAIN = "#555555"
 _SMOOTHING = 5
+_PHASE_WIDTHS = {"optimizer": 0.3}
 
 
 def draw(results: Sequence[NetworkResult], path: Path) -> None:
@@ -40,11 +42,16 @@ def smoothed_losses(way: WayResult) -> list[float]:
     return [statistics.fmean(means[max(0, at - _SMOOTHING + 1) : at + 1]) for at in range(len(means))]
 
 
+def phase_edges(way: WayResult) -> list[float]:
+    """Where on the horizontal axis each phase of the step begins, and where the last one ends."""
+    return [0.0, *accumulate(_PHASE_WIDTHS.get(phase, 1.0) for phase in way.timeline.phases)]
+
+
 def timeline_points(way: WayResult) -> tuple[list[float], list[float]]:
-    """Progress (1 at the end of the first phase, 2 of the second ...) and live MiB of each sample."""
+    """Place on the horizontal axis and live MiB of each sample; the samples of a phase are spread evenly over it."""
     progress, live = [], []
-    for phase, samples in enumerate(way.timeline.samples):
-        progress += [phase + at / max(1, len(samples) - 1) for at in range(len(samples))]
+    for (start, end), samples in zip(pairwise(phase_edges(way)), way.timeline.samples, strict=True):
+        progress += [start + (end - start) * at / max(1, len(samples) - 1) for at in range(len(samples))]
         live += [size / 2**20 for size in samples]
     return progress, live
 
@@ -72,12 +79,12 @@ def _memory(axes: Any, result: NetworkResult) -> None:
         progress, live = timeline_points(way)
         label = f"{way_name(way.bits)}: peak {way.timeline.peak / 2**20:.1f} MiB"
         axes.plot(progress, live, color=_color(way, position), label=label, linewidth=1.5)
-    phases = result.ways[0].timeline.phases
-    axes.set(title=f"{result.name}: live tensor memory over one step", ylabel="MiB", xlim=(0, len(phases)))
-    axes.set_ylim(bottom=0)
-    axes.set_xticks([phase + 0.5 for phase in range(len(phases))], phases)
+    edges = phase_edges(result.ways[0])
+    axes.set(title=f"{result.name}: live tensor memory over one step", ylabel="MiB", xlim=(0, edges[-1]))
+    axes.set_ylim(0, 1.35 * max(way.timeline.peak for way in result.ways) / 2**20)
+    axes.set_xticks([(start + end) / 2 for start, end in pairwise(edges)], result.ways[0].timeline.phases)
     axes.tick_params(axis="x", length=0)
-    for boundary in range(1, len(phases)):
+    for boundary in edges[1:-1]:
         axes.axvline(boundary, color="#bbbbbb", linewidth=0.8)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="upper right")
     axes.grid(axis="y", alpha=0.25)

@@ -137,6 +137,19 @@ def dequantize(
     return out
 
 
+def count_poisoned(metadata: Tensor) -> int:
+    """How many groups held NaN, an infinity or a magnitude of 2^100 and more, and decode to NaN. Waits for the device.
+
+    Args:
+        metadata: As ``quantize`` returned it.
+
+    Raises:
+        ValueError: If that is no metadata.
+    """
+    checks.check_metadata(metadata, metadata.shape[0] if metadata.dim() else 0)
+    return int(metadata[:, 1].isnan().sum())
+
+
 def pack_bits(codes: Tensor, bits: int, group_size: int) -> Tensor:
     """Codes, one byte each, packed to ``bits`` bits each. Higher bits of a byte are ignored.
 
@@ -185,5 +198,6 @@ def unpack_bits(packed: Tensor, bits: int, group_size: int, numel: int) -> Tenso
 
 def register() -> None:
     """Make these functions the kernels of every device that has no better ones."""
-    for kernel in (quantize, dequantize, dequantize_into, pack_bits, unpack_bits, *reference_exact.KERNELS):
+    kernels = (quantize, dequantize, dequantize_into, count_poisoned, pack_bits, unpack_bits)
+    for kernel in (*kernels, *reference_exact.KERNELS):
         schema.LIBRARY.impl(kernel.__name__, kernel, "CompositeExplicitAutograd")

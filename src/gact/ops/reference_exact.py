@@ -96,11 +96,29 @@ def decode_mask(
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    checks.check_mask_dtype(dtype)
     out = _fresh(codes, size, stride, dtype)
-    bits = _unpack(codes, 1, out.numel()).bool()
-    memory_order(out).copy_(torch.where(bits, _scalar(on, dtype, codes.device), _scalar(off, dtype, codes.device)))
+    decode_mask_into(out, codes, off, on)
     return out
+
+
+@torch.no_grad()
+def decode_mask_into(out: Tensor, codes: Tensor, off: float, on: float) -> None:
+    """The same into a dense tensor, in its memory order.
+
+    Args:
+        out: Dense tensor of a dtype in ``checks.MASK_DTYPES``.
+        codes: As ``encode_mask`` returned them.
+        off: Value of a bit that is 0.
+        on: Value of a bit that is 1.
+
+    Raises:
+        ValueError: If the arguments do not fit together.
+    """
+    checks.check_mask_dtype(out.dtype)
+    checks.check_dense(out, "out")
+    bits = _unpack(codes, 1, out.numel()).bool()
+    one, zero = _scalar(on, out.dtype, out.device), _scalar(off, out.dtype, out.device)
+    memory_order(out).copy_(torch.where(bits, one, zero))
 
 
 @torch.no_grad()
@@ -164,10 +182,34 @@ def decode_integers(
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    checks.check_integers(bits, dtype)
     out = _fresh(codes, size, stride, dtype)
-    memory_order(out).copy_(_unpack(codes, bits, out.numel()) + minimum)
+    decode_integers_into(out, codes, minimum, bits)
     return out
 
 
-KERNELS = (encode_mask, decode_mask, apply_mask_, encode_integers, decode_integers)
+def decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) -> None:
+    """The same into a dense tensor, in its memory order.
+
+    Args:
+        out: Dense tensor of a dtype in ``checks.INTEGER_DTYPES``.
+        codes: As ``encode_integers`` returned them.
+        minimum: As given to ``encode_integers``.
+        bits: As given to ``encode_integers``.
+
+    Raises:
+        ValueError: If the arguments do not fit together.
+    """
+    checks.check_integers(bits, out.dtype)
+    checks.check_dense(out, "out")
+    memory_order(out).copy_(_unpack(codes, bits, out.numel()) + minimum)
+
+
+KERNELS = (
+    encode_mask,
+    decode_mask,
+    decode_mask_into,
+    apply_mask_,
+    encode_integers,
+    decode_integers,
+    decode_integers_into,
+)

@@ -6,7 +6,6 @@ The kernels are elsewhere: ``reference.py`` (plain torch, any device) and ``csrc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +17,16 @@ SCHEMAS = (
     "dequantize(Tensor codes, Tensor metadata, int bits, int group_size, SymInt[] size, SymInt[] stride, "
     "ScalarType dtype) -> Tensor",
     "dequantize_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size) -> ()",
+    "count_poisoned(Tensor metadata) -> SymInt",
     "pack_bits(Tensor codes, int bits, int group_size) -> Tensor",
     "unpack_bits(Tensor packed, int bits, int group_size, SymInt numel) -> Tensor",
     "encode_mask(Tensor x, float low, float high) -> Tensor",
     "decode_mask(Tensor codes, float off, float on, SymInt[] size, SymInt[] stride, ScalarType dtype) -> Tensor",
+    "decode_mask_into(Tensor(a!) out, Tensor codes, float off, float on) -> ()",
     "apply_mask_(Tensor(a!) x, Tensor codes, float off, float on) -> ()",
     "encode_integers(Tensor x, int minimum, int bits) -> Tensor",
     "decode_integers(Tensor codes, int minimum, int bits, SymInt[] size, SymInt[] stride, ScalarType dtype) -> Tensor",
+    "decode_integers_into(Tensor(a!) out, Tensor codes, int minimum, int bits) -> ()",
 )
 NAMES = tuple(schema.partition("(")[0] for schema in SCHEMAS)
 
@@ -58,6 +60,10 @@ def _fake_dequantize_into(out: Tensor, codes: Tensor, metadata: Tensor, bits: in
     checks.check_dtype(out.dtype)
 
 
+def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:
+    return torch.library.get_ctx().new_dynamic_size()
+
+
 def _fake_pack_bits(codes: Tensor, bits: int, group_size: int) -> Tensor:
     checks.check_code(bits, group_size)
     return codes.new_empty((checks.code_bytes(codes.numel(), bits),))
@@ -80,6 +86,10 @@ def _fake_decode_mask(
     return codes.new_empty_strided(size, stride, dtype=dtype)
 
 
+def _fake_decode_mask_into(out: Tensor, codes: Tensor, off: float, on: float) -> None:
+    checks.check_mask_dtype(out.dtype)
+
+
 def _fake_apply_mask_(x: Tensor, codes: Tensor, off: float, on: float) -> None:
     checks.check_dtype(x.dtype)
 
@@ -96,21 +106,13 @@ def _fake_decode_integers(
     return codes.new_empty_strided(size, stride, dtype=dtype)
 
 
+def _fake_decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) -> None:
+    checks.check_integers(bits, out.dtype)
+
+
 def define() -> None:
     """Define the operators and their fakes, and keep autograd out: codes have no gradient."""
-    fakes: dict[str, Any] = {
-        "quantize": _fake_quantize,
-        "dequantize": _fake_dequantize,
-        "dequantize_into": _fake_dequantize_into,
-        "pack_bits": _fake_pack_bits,
-        "unpack_bits": _fake_unpack_bits,
-        "encode_mask": _fake_encode_mask,
-        "decode_mask": _fake_decode_mask,
-        "apply_mask_": _fake_apply_mask_,
-        "encode_integers": _fake_encode_integers,
-        "decode_integers": _fake_decode_integers,
-    }
     for schema, name in zip(SCHEMAS, NAMES, strict=True):
         LIBRARY.define(schema)
-        torch.library.register_fake(f"gact::{name}", fakes[name], lib=LIBRARY)
+        torch.library.register_fake(f"gact::{name}", globals()[f"_fake_{name}"], lib=LIBRARY)
         LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
