@@ -18,6 +18,8 @@ WIDEST = 8
 class HeldRegions:
     """Regions by identity, each held weakly: it goes when the last graph that needs it goes.
 
+    An identity begins with the address of a storage, which the ledger of the step keeps from being reused.
+
     Attributes:
         last_mask: The mask that was held last: how the op that saved it is told.
     """

@@ -9,7 +9,7 @@ memory, whatever the order of its dimensions.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -18,21 +18,26 @@ from .layout import Layout, region_of
 Identity = tuple[Any, ...]
 
 
-def identity_of(tensor: Tensor, region: Tensor, layout: Layout) -> Identity:
-    """Identity of a saved tensor's region.
+class Place(NamedTuple):
+    """Where a tensor's values lie.
 
-    Args:
-        tensor: The tensor as saved.
-        region: Its region, as ``region_of`` gives it.
-        layout: Its layout, likewise.
+    Attributes:
+        identity: Storage, offset, extent, dtype and version of its region.
+        region: The dense region, as ``layout.region_of`` gives it.
+        layout: The tensor's view of the region.
     """
-    extent = (layout.size, layout.stride) if layout.copied else region.numel()
-    return (tensor.untyped_storage()._cdata, tensor.storage_offset(), extent, tensor.dtype, tensor._version)
+
+    identity: Identity
+    region: Tensor
+    layout: Layout
 
 
-def identify(tensor: Tensor) -> tuple[Identity, Layout] | None:
-    """Identity and layout of a tensor that is dense in memory, or an expansion of one; None for others."""
+def locate(tensor: Tensor) -> Place | None:
+    """The place of a strided tensor; None if its elements overlap in a way other than expansion."""
     located = region_of(tensor)
-    if located is None or located[1].copied:
+    if located is None:
         return None
-    return identity_of(tensor, *located), located[1]
+    region, layout = located
+    extent = (layout.size, layout.stride) if layout.copied else region.numel()
+    storage = tensor.untyped_storage()._cdata
+    return Place((storage, tensor.storage_offset(), extent, tensor.dtype, tensor._version), region, layout)

@@ -6,14 +6,13 @@ be shared whatever views were saved of them (a matrix and its transpose, an expa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Size and stride of a saved tensor relative to its region.
 
     Attributes:

@@ -167,4 +167,7 @@ _AFFINE = {
     "group_norm": ((2, "weight"), (3, "bias")),
 }
 
+OVERWRITING = MASKED | frozenset(INPLACE)
+"""Ops that may write their result into their input, or are recognised by the mask they save."""
+
 DERIVABLE = POINTWISE | MASKED | frozenset(INPLACE) | frozenset(_NORMS)

@@ -12,14 +12,10 @@ from torch._C._functorch import maybe_current_level as transform_level
 
 from . import makers
 from .held import HeldRegions
-from .identity import Identity, identify
-from .layout import Layout
+from .identity import Place, locate
 from .packed import Kept
 from .parameters import PLAIN, Parameters
 from .recipes import Link, Recipes
-
-Place = tuple[Identity, Layout] | None
-
 
 _COPY_SHARE = 16
 """A small source is copied for a recipe if it is at least this many times smaller than what it helps to rebuild."""
@@ -45,16 +41,47 @@ class Observer:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
         if not torch.is_grad_enabled() or transform_level() is not None or not self._is_large(args):
             return func(*args, **kwargs)
-        making = makers.making(name, func, args, kwargs)
-        if making is None or not all(type(source) in PLAIN and not source.is_inference() for source in making.sources):
-            return func(*args, **kwargs)
+        if name not in makers.OVERWRITING:
+            result = func(*args, **kwargs)
+            if self._is_of_interest(result):
+                self._note(name, func, args, kwargs, result)
+            return result
         # An in-place op changes the version of its input, so inputs are identified before it runs.
-        places = [self._place(source) for source in making.sources]
+        making = makers.making(name, func, args, kwargs)
+        places = None if making is None else self._places(making.sources)
         self._held.last_mask = None
         result = func(*args, **kwargs)
-        if type(result) is Tensor and result.requires_grad and result.nbytes >= self._min_bytes:
-            self._note(making, places, result)
+        if making is not None and places is not None and self._is_of_interest(result):
+            self._add(making, places, result)
         return result
+
+    def _note(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor
+    ) -> None:
+        """Notes the recipe of an op that left its sources as they were."""
+        for source in args:
+            # Most results cannot be rebuilt because a source is not held: find that out first.
+            if isinstance(source, Tensor) and source.nbytes >= self._min_bytes and not self._is_held(source):
+                return
+        making = makers.making(name, func, args, kwargs)
+        places = None if making is None else self._places(making.sources)
+        if making is not None and places is not None:
+            self._add(making, places, result)
+
+    def _is_held(self, source: Tensor) -> bool:
+        place = locate(source) if type(source) in PLAIN and not source.is_inference() else None
+        if place is None:
+            return False
+        return self._held.value(place.identity) is not None or self._recipes.find(place.identity) is not None
+
+    def _places(self, sources: list[Tensor]) -> list[Place | None] | None:
+        """The places of large sources; None if a source is of a class whose storage may not be looked at."""
+        if not all(type(source) in PLAIN and not source.is_inference() for source in sources):
+            return None
+        return [locate(source) if source.nbytes >= self._min_bytes else None for source in sources]
+
+    def _is_of_interest(self, result: Any) -> bool:
+        return type(result) is Tensor and result.requires_grad and result.nbytes >= self._min_bytes
 
     def _is_large(self, args: tuple[Any, ...]) -> bool:
         for value in args:
@@ -65,33 +92,30 @@ class Observer:
                 return True
         return False
 
-    def _note(self, making: makers.Making, places: list[Place], result: Tensor) -> None:
-        place = identify(result)
-        if place is None:
+    def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
+        place = locate(result)
+        if place is None or place.layout.copied:
             return
-        shares = any(other is not None and other[0][:2] == place[0][:2] for other in places)
-        if shares != making.inplace:
+        start = place.identity[:2]
+        if any(other is not None and other.identity[:2] == start for other in places) != making.inplace:
             return  # a view of a source, or the source itself
         most = result.nbytes // _COPY_SHARE
         links = [self._link(source, other, most) for source, other in zip(making.sources, places, strict=True)]
         if making.masked:
             mask = self._held.last_mask
-            links.append(None if mask is None or places[0] is None else Link(mask, places[0][1], 0))
+            links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
         if making.statistics:
             links.extend(_statistics(result))
         found = [link for link in links if link is not None]
         if len(found) == len(links):
-            self._recipes.add(place[0], making.rebuild, found, result)
+            self._recipes.add(place.identity, making.rebuild, found, result)
 
-    def _place(self, source: Tensor) -> Place:
-        return identify(source) if source.layout is torch.strided and source.nbytes >= self._min_bytes else None
-
-    def _link(self, source: Tensor, place: Place, most: int) -> Link | None:
+    def _link(self, source: Tensor, place: Place | None, most: int) -> Link | None:
         if source.nbytes < self._min_bytes:
             return None if source.nbytes > most else Link(self._held.copy(source), None, 0)
-        if place is None or self._parameters.owns(source):
+        if place is None or place.layout.copied or self._parameters.owns(source):
             return None
-        identity, layout = place
+        identity, _, layout = place
         held = self._held.value(identity)
         if held is not None:
             return Link(weakref.ref(held), layout, held.depth)

@@ -133,16 +133,14 @@ class Encoded:
 
     Args:
         code: The codes.
-        source: The storage, held weakly: it keeps the storage's address from being reused, and none of its memory.
     """
 
-    __slots__ = ("__weakref__", "code", "source")
+    __slots__ = ("__weakref__", "code")
 
     depth = 0
 
-    def __init__(self, code: Code, source: StorageWeakRef) -> None:
+    def __init__(self, code: Code) -> None:
         self.code = code
-        self.source = source
 
     @property
     def bits(self) -> int:

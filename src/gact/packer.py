@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from . import streams
 from .codecs.groups import Groups
@@ -15,8 +14,8 @@ from .codecs.integers import Integers
 from .codecs.masks import Mask
 from .consumers import UNKNOWN, Consumers
 from .held import HeldRegions
-from .identity import Identity, identity_of
-from .layout import Layout, region_of
+from .identity import Identity, locate
+from .layout import Layout
 from .needs import Need
 from .packed import Code, Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
@@ -114,13 +113,12 @@ class Packer:
             return self._leave_parameter(tensor, step)
         if reason or tensor.is_neg():
             return self._leave(tensor, site, step, reason or "negated view")
-        located = region_of(tensor)
-        if located is None:
+        place = locate(tensor)
+        if place is None:
             return self._leave(tensor, site, step, "overlapping elements")
-        region, layout = located
+        identity, region, layout = place
         if region.nbytes < self._settings.min_bytes:
             return self._leave(tensor, site, step, "small")
-        identity = identity_of(tensor, region, layout)
         needed = need(site.op, tensor, self._consumers.arguments(), self._consumers.composite)
         if needed.kind == "exact":
             return self._leave(tensor, site, step, needed.why)
@@ -153,7 +151,7 @@ class Packer:
     def _hold(
         self, code: Code, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
     ) -> Packed:
-        encoded = Encoded(code, StorageWeakRef(tensor.untyped_storage()))
+        encoded = Encoded(code)
         if needed.kind == "value":
             self._held.add_value(identity, encoded)
         else:
