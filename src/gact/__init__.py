@@ -8,7 +8,8 @@ from importlib.metadata import version as _version
 from .compressor import Compressor
 from .quantized import QuantizedTensor, quantize
 from .report import Report, Row
+from .rules import Rule
 
 __version__ = _version("gact")
 
-__all__ = ["Compressor", "QuantizedTensor", "Report", "Row", "__version__", "quantize"]
+__all__ = ["Compressor", "QuantizedTensor", "Report", "Row", "Rule", "__version__", "quantize"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from .parameters import Parameters
 from .recipes import Recipes
 from .records import Settings
 from .report import Report, build_report
+from .rules import Rule, Rules
 from .steps import Steps
 
 _STATE_VERSION = 1
@@ -62,6 +63,7 @@ class Compressor:
         group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
         min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost
             no bytes. 0 compresses all.
+        rules: What to do with some saved tensors, by module, op, dtype, rank, size or predicate.
         derive: Rebuild what a cheap op made of tensors that are held already instead of storing it.
         seed: Key of the rounding; equal seeds give equal codes.
 
@@ -79,6 +81,7 @@ class Compressor:
         probe_interval: int = 1000,
         group_size: int = 256,
         min_bytes: int = 65536,
+        rules: Iterable[Rule] = (),
         derive: bool = True,
         seed: int = 0,
     ) -> None:
@@ -94,6 +97,7 @@ class Compressor:
             derive=bool(derive),
             seed=check_seed(seed),
         )
+        self._rules = Rules(rules)
         self._sites = Sites(model)
         self._steps = Steps()
         self._held = HeldRegions()
@@ -102,12 +106,12 @@ class Compressor:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy is made of: the model, the settings and the state; what is held now belongs to the original."""
-        return {"model": self._model, "settings": self._settings, "state": self.state_dict()}
+        return {"model": self._model, "settings": self._settings, "rules": self._rules.all, "state": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Makes a compressor of the same settings and state that holds nothing yet."""
         settings = dataclasses.asdict(state["settings"])
-        self.__init__(state["model"], **settings)  # type: ignore[misc]
+        self.__init__(state["model"], rules=state["rules"], **settings)  # type: ignore[misc]
         self.load_state_dict(state["state"])
 
     def __repr__(self) -> str:
@@ -141,13 +145,17 @@ class Compressor:
         thread.consumers.__exit__(kind, error, trace)
         packer = thread.packer
         thread.hooks = thread.consumers = thread.packer = None
-        if kind is None and not packer.compressed:
+        if kind is not None:
+            return
+        if not packer.compressed:
             self._warn_nothing(packer.saves)
+        for rule in self._rules.unmatched() if packer.saves else ():
+            self._warn(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
 
     def _open(self, thread: _Thread) -> None:
         consumers = Consumers(self._sites)
         parameters, recipes = Parameters(self._model), Recipes(self._steps)
-        packer = Packer(self._settings, self._steps, self._held, recipes, parameters, consumers)
+        packer = Packer(self._settings, self._steps, self._held, recipes, parameters, consumers, self._rules)
         observer = Observer(recipes, self._held, parameters, self._settings.min_bytes)
         hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
         hooks.push()

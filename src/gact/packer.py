@@ -19,9 +19,10 @@ from .layout import Layout
 from .needs import Need
 from .packed import Code, Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
-from .policy import BOOL, need, refusal, stored_bytes, width
+from .policy import BOOL, need, refusal, ruled, stored_bytes, width
 from .recipes import Derived, Recipes
 from .records import Decision, Settings, Site
+from .rules import Rules
 from .steps import Step, Steps
 
 Result = Kept | Copied | Packed
@@ -37,6 +38,7 @@ class Packer:
         recipes: How tensors were made that can be rebuilt.
         parameters: Tells weights from activations.
         consumers: Tells who is saving.
+        rules: What the user wants for some tensors.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Packer:
         recipes: Recipes,
         parameters: Parameters,
         consumers: Consumers,
+        rules: Rules,
     ) -> None:
         self.saves = 0
         self.compressed = 0
@@ -56,6 +59,7 @@ class Packer:
         self._recipes = recipes
         self._parameters = parameters
         self._consumers = consumers
+        self._rules = rules
         self._step: Callable[[], Step | None] = lambda: None
 
     def pack(self, tensor: Tensor) -> Result:
@@ -122,6 +126,11 @@ class Packer:
         needed = need(site.op, tensor, self._consumers.arguments(), self._consumers.composite)
         if needed.kind == "exact":
             return self._leave(tensor, site, step, needed.why)
+        rule = self._rules.of(site, tensor) if self._rules else None
+        if rule is not None:
+            if rule.keep:
+                return self._leave(tensor, site, step, "rule")
+            needed = ruled(needed, rule, self._settings)
         if needed.kind == "value":
             held = self._held.value(identity, needed.least_bits) or self._derive(identity, needed)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from .codecs.masks import MaskTest
 from .needs import VALUE, WIDE, Arguments, Need, need_of
 from .parameters import PLAIN
 from .records import Settings
+from .rules import Rule
 
 _DTYPES = FLOATS | INTEGERS | {torch.bool}
 BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
@@ -67,6 +70,16 @@ def need(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need
     return WIDE if needed is VALUE and tensor.is_leaf else needed
 
 
+def ruled(needed: Need, rule: Rule, settings: Settings) -> Need:
+    """A need with the width that the user's rule gives; masks and integers stay what they are."""
+    if needed.kind != "value":
+        return needed
+    bits = rule.bits
+    if bits is None:
+        bits = min(max(width(settings, needed), rule.least_bits or 1), rule.most_bits or 8)
+    return replace(needed, least_bits=bits, most_bits=bits)
+
+
 def width(settings: Settings, needed: Need) -> int:
     """Width of a value's code."""
-    return max(int(settings.bits), needed.least_bits)
+    return min(max(int(settings.bits), needed.least_bits), needed.most_bits)

@@ -1,8 +1,11 @@
 """The variances that the levels case computes, against codes that are really made, and the fitted tables."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from benchmarks.cases.levels import Baseline
+from benchmarks.levels_table import table
 
 from benchmarks import schemes, tables
 
@@ -75,3 +78,8 @@ def test_columns_are_the_same_values():
     sample = schemes.Sample(torch.randn(3, 40, 16), 1000)
     assert sample.rows == 62
     assert sorted(sample.flat.tolist()) == sorted(sample.by_column.tolist())
+
+
+def test_the_table_of_the_docs_is_that_of_the_rows():
+    text = (Path(__file__).parents[2] / "docs" / "levels.md").read_text()
+    assert table() in text, "run python benchmarks/levels_table.py and put its output into docs/levels.md"
