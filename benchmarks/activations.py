@@ -63,7 +63,8 @@ def _saved(built: Built, least_bytes: int) -> list[Activation]:
         address = tensor.untyped_storage().data_ptr()
         if tensor.dtype is torch.float32 and tensor.nbytes >= least_bytes and address not in own:
             maker = tensor.grad_fn.name() if tensor.grad_fn is not None else "leaf"
-            order = sorted(range(tensor.dim()), key=lambda dim: -tensor.stride(dim))
+            strides = tensor.stride()
+            order = sorted(range(tensor.dim()), key=lambda dim: -strides[dim])
             found.setdefault(
                 (address, tensor.numel()), Activation(maker, tensor.detach().permute(order).contiguous().clone())
             )

@@ -75,10 +75,12 @@ class Built:
         model: The network. Its dropout is off and its batch norms do not move their statistics, so that two passes
             differ by nothing but what is compressed.
         loss: Runs forward on the batch.
+        batch: Samples in the batch.
     """
 
     model: nn.Module
     loss: Callable[[], Tensor]
+    batch: int
 
     def gradient(self) -> Tensor:
         """The gradient of all parameters in one float64 vector."""
@@ -111,4 +113,4 @@ def build(name: str, tiny: bool = False) -> Built:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 0.0
-    return Built(model, lambda: model(**inputs, labels=labels).loss)
+    return Built(model, lambda: model(**inputs, labels=labels).loss, batch)

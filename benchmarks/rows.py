@@ -78,7 +78,7 @@ class Row:
         low, middle, high = (f"{value:.4g}" for value in (self.spread.p20, self.spread.p50, self.spread.p80))
         spread = "" if low == high else f" ({low} to {high})"
         settings = " ".join(f"{name}={value}" for name, value in self.config.items())
-        return f"{self.way:36} {self.metric:22} {middle:>10}{spread:24} {settings}"
+        return f"{self.way:36} {self.metric:28} {middle:>10}{spread:24} {settings}"
 
 
 class Writer:

@@ -1,113 +1,16 @@
-"""Ways to code a group in a few bits, each as the variance it gives: arithmetic is exact, no codes are made."""
+"""Ways to code groups in a few bits, each as the variance it gives."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from .tables import dithered_variance, fit_dithered_table, fit_table, gaussian_table, histogram
-
-METADATA_BITS = 32
-SIZE = 256
-
-
-class Sample:
-    """Values of one saved tensor as a matrix: its last axis in memory is that of a row.
-
-    Args:
-        values: In memory order.
-        most: Elements looked at; whole rows, but a part of a row that is longer.
-
-    Attributes:
-        flat: The values, row after row.
-        by_column: The same values, column after column.
-        rows: How many values a column has.
-    """
-
-    def __init__(self, values: Tensor, most: int) -> None:
-        matrix = values.reshape(-1, values.shape[-1])
-        matrix = matrix[: max(1, most // matrix.shape[1]), :most].double()
-        self.flat = matrix.flatten()
-        self.by_column = matrix.t().flatten()
-        self.rows = len(matrix)
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Groups of values, the short last one left out.
-
-    Attributes:
-        position: Within the group from 0, its minimum, to 1, its maximum: ``[groups, size]``.
-        extent: Maximum less minimum, ``[groups, 1]``.
-    """
-
-    position: Tensor
-    extent: Tensor
-
-    @classmethod
-    def of(cls, flat: Tensor, size: int = SIZE) -> Groups:
-        """Cut a vector."""
-        return cls.between(*_rows_and_bounds(flat, size))
-
-    @classmethod
-    def between(cls, rows: Tensor, low: Tensor, extent: Tensor) -> Groups:
-        """Rows with given bounds."""
-        return cls((rows - low) / torch.where(extent > 0, extent, 1.0), extent)
-
-    def mean(self, variance: Tensor) -> float:
-        """Mean over all elements of a variance in units of the group's extent."""
-        return float((variance.mean(1, keepdim=True) * self.extent.square()).mean())
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a scheme gives.
-
-    Attributes:
-        variance: Mean over the elements.
-        bits: Bits per element, metadata included.
-    """
-
-    variance: float
-    bits: float
-
-
-Scheme = Callable[[Sample, int], Outcome]
-
-
-def _rows_and_bounds(flat: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    rows = flat[: flat.numel() // size * size].view(-1, size)
-    low = rows.amin(1, keepdim=True)
-    return rows, low, rows.amax(1, keepdim=True) - low
-
-
-def _total(bits: int, size: int = SIZE, more: float = 0.0) -> float:
-    return bits + (METADATA_BITS + more) / size
-
-
-def stochastic(groups: Groups, bits: int) -> Tensor:
-    """Variance of stochastic rounding to evenly spaced levels."""
-    levels = 2**bits - 1
-    place = groups.position * levels
-    place = place - place.floor()
-    return place * (1 - place) / levels**2
-
-
-def dithered(groups: Groups, bits: int, phases: int) -> Tensor:
-    """Variance with subtractive dither: encoder and decoder share a random shift of one of ``phases`` parts of a level.
-
-    The decoder's shift contributes that of an even distribution over the phases, (phases^2 - 1) / 12 in parts, and
-    what lies between two phases is rounded stochastically.
-    """
-    levels = 2**bits - 1
-    place = groups.position * levels * phases
-    place = place - place.floor()
-    return (place * (1 - place) + (phases**2 - 1) / 12) / (levels * phases) ** 2
+from .variance import SIZE, Groups, Outcome, Sample, Scheme, dithered, rows_and_bounds, stochastic, total
 
 
 def uniform(size: int = SIZE) -> Scheme:
@@ -115,7 +18,7 @@ def uniform(size: int = SIZE) -> Scheme:
 
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat, size)
-        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits, size))
+        return Outcome(groups.mean(stochastic(groups, bits)), total(bits, size))
 
     return scheme
 
@@ -125,7 +28,7 @@ def dither(phases: int) -> Scheme:
 
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat)
-        return Outcome(groups.mean(dithered(groups, bits, phases)), _total(bits))
+        return Outcome(groups.mean(dithered(groups, bits, phases)), total(bits))
 
     return scheme
 
@@ -135,7 +38,7 @@ def choice(phases: int) -> Scheme:
 
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat)
-        return Outcome(groups.mean(_better(groups, bits, phases)), _total(bits))
+        return Outcome(groups.mean(_better(groups, bits, phases)), total(bits))
 
     return scheme
 
@@ -151,7 +54,7 @@ def guess(phases: int, looked_at: int) -> Scheme:
         plain, shared = stochastic(groups, bits), dithered(groups, bits, phases)
         usual = (phases**2 + 1) / (12 * (phases * (2**bits - 1)) ** 2)
         is_plain = plain[:, :looked_at].mean(1, keepdim=True) < usual
-        return Outcome(groups.mean(torch.where(is_plain, plain, shared)), _total(bits))
+        return Outcome(groups.mean(torch.where(is_plain, plain, shared)), total(bits))
 
     return scheme
 
@@ -169,7 +72,7 @@ def short_metadata(size: int, phases: int) -> Scheme:
     """
 
     def scheme(sample: Sample, bits: int) -> Outcome:
-        rows, low, extent = _rows_and_bounds(sample.flat, size)
+        rows, low, extent = rows_and_bounds(sample.flat, size)
         extent = extent.clamp_min(1e-30)
         unit = _four_bits_up(extent)
         steps = (low / unit * 64).floor()
@@ -192,7 +95,7 @@ def fitted() -> Scheme:
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat)
         table = fit_table(histogram(groups.position, groups.extent.square()), 2**bits)
-        return Outcome(groups.mean(_table_variance(groups, table)), _total(bits))
+        return Outcome(groups.mean(_table_variance(groups, table)), total(bits))
 
     return scheme
 
@@ -202,7 +105,7 @@ def gaussian() -> Scheme:
 
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat)
-        return Outcome(groups.mean(_table_variance(groups, gaussian_table(bits, SIZE))), _total(bits))
+        return Outcome(groups.mean(_table_variance(groups, gaussian_table(bits, SIZE))), total(bits))
 
     return scheme
 
@@ -218,7 +121,7 @@ def fitted_dither(phases: int) -> Scheme:
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.flat)
         points = fit_dithered_table(histogram(groups.position, groups.extent.square()), bits, phases)
-        return Outcome(groups.mean(dithered_variance(groups.position, points, phases)), _total(bits))
+        return Outcome(groups.mean(dithered_variance(groups.position, points, phases)), total(bits))
 
     return scheme
 
@@ -227,11 +130,11 @@ def outliers(count: int) -> Scheme:
     """The values furthest from the median kept beside the codes, each with 16 bits and 8 bits of index."""
 
     def scheme(sample: Sample, bits: int) -> Outcome:
-        rows, _, _ = _rows_and_bounds(sample.flat, SIZE)
+        rows, _, _ = rows_and_bounds(sample.flat, SIZE)
         middle = rows.median(1, keepdim=True).values
         furthest = (rows - middle).abs().topk(count, dim=1).indices
         groups = Groups.of(rows.scatter(1, furthest, middle.expand(-1, count)).flatten())
-        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits, more=24 * count))
+        return Outcome(groups.mean(stochastic(groups, bits)), total(bits, more=24 * count))
 
     return scheme
 
@@ -242,7 +145,7 @@ def hadamard(size: int) -> Scheme:
     def scheme(sample: Sample, bits: int) -> Outcome:
         runs = sample.flat[: sample.flat.numel() // size * size].view(-1, size)
         groups = Groups.of((runs @ _hadamard_matrix(size)).flatten())
-        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits))
+        return Outcome(groups.mean(stochastic(groups, bits)), total(bits))
 
     return scheme
 
@@ -260,7 +163,7 @@ def first_axis() -> Scheme:
 
     def scheme(sample: Sample, bits: int) -> Outcome:
         groups = Groups.of(sample.by_column if sample.rows >= SIZE else sample.flat)
-        return Outcome(groups.mean(stochastic(groups, bits)), _total(bits))
+        return Outcome(groups.mean(stochastic(groups, bits)), total(bits))
 
     return scheme
 

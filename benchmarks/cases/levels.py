@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from ..activations import saved_activations
 from ..options import Options
 from ..rows import Row, Spread
-from ..schemes import BASELINE, SCHEMES, Outcome, Sample
+from ..schemes import BASELINE, SCHEMES
+from ..variance import Outcome, Sample
 
 NETWORKS = ("bert", "swin_t")
 WIDTHS = (1, 2, 3, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import torch
 
@@ -28,15 +29,17 @@ def run(options: Options) -> Iterator[Row]:
 def _network(name: str, options: Options) -> Iterator[Row]:
     built = build(name, tiny=options.quick)
     optimizer = torch.optim.SGD(built.model.parameters(), lr=1e-4)
-    settings = [{"bits": bits, "derive": derive} for bits in options.pick(WIDTHS, (4,)) for derive in (True, False)]
     ways: dict[str, Callable[[], None]] = {"plain": _step(built, optimizer, None)}
     configs = {}
-    for chosen in filter(options.wants, settings):
-        way = f"{chosen['bits']} bits" + ("" if chosen["derive"] else ", derive=False")
-        configs[way] = {"network": name, "batch": NETWORKS[name].batch, "adaptive": False, **chosen}
-        ways[way] = _step(built, optimizer, gact.Compressor(built.model, adaptive=False, **chosen))
+    for bits, derive in product(options.pick(WIDTHS, (4,)), (True, False)):
+        way = f"{bits} bits" + ("" if derive else ", derive=False")
+        config = {"network": name, "batch": built.batch, "bits": bits, "adaptive": False, "derive": derive}
+        if options.wants(config):
+            configs[way] = config
+            compressor = gact.Compressor(built.model, bits=bits, adaptive=False, derive=derive)
+            ways[way] = _step(built, optimizer, compressor)
     samples = take_turns(ways, options.pick(ROUNDS, 1))
-    yield Row("plain", "seconds", samples.time("plain"), {"network": name, "batch": NETWORKS[name].batch})
+    yield Row("plain", "seconds", samples.time("plain"), {"network": name, "batch": built.batch})
     for way, config in configs.items():
         yield Row(way, "ratio_to_plain", samples.ratio(way, "plain"), config)
 

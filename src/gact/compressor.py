@@ -156,7 +156,7 @@ class Compressor:
         consumers = Consumers(self._sites)
         parameters, recipes = Parameters(self._model), Recipes(self._steps)
         packer = Packer(self._settings, self._steps, self._held, recipes, parameters, consumers, self._rules)
-        observer = Observer(recipes, self._held, parameters, self._settings.min_bytes)
+        observer = Observer(recipes, self._held, self._settings.min_bytes)
         hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
         hooks.push()
         consumers.__enter__()

@@ -27,6 +27,7 @@ class HeldRegions:
     def __init__(self) -> None:
         self._step = 0
         self.last_mask: weakref.ref[Encoded] | None = None
+        self._aliases: dict[Identity, Identity] = {}
         self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
         self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
 
@@ -36,6 +37,7 @@ class HeldRegions:
             return
         self._step = number
         self.last_mask = None
+        self._aliases.clear()
         self._copies.clear()
         self._values.clear()
 
@@ -48,7 +50,15 @@ class HeldRegions:
 
     def add_value(self, identity: Identity, held: Held) -> None:
         """Remembers what gives the values of a region."""
-        self._values[identity, "wide" if held.bits >= WIDEST else "value"] = held
+        kind = "wide" if held.bits >= WIDEST else "value"
+        self._values[identity, kind] = held
+        other = self._aliases.pop(identity, None)
+        if other is not None:
+            self._values[other, kind] = held
+
+    def alias(self, identity: Identity, other: Identity) -> None:
+        """Has what will be held for a region be found under another identity too."""
+        self._aliases[identity] = other
 
     def copy(self, tensor: Tensor) -> Copied:
         """A copy of a small tensor, shared by all who ask at this version of it."""

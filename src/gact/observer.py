@@ -14,11 +14,11 @@ from . import makers
 from .held import HeldRegions
 from .identity import Place, locate
 from .packed import Kept
-from .parameters import PLAIN, Parameters
+from .parameters import PLAIN
 from .recipes import Link, Recipes
 
 _COPY_SHARE = 16
-"""A small source is copied for a recipe if it is at least this many times smaller than what it helps to rebuild."""
+"""A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
 
 
 class Observer:
@@ -27,14 +27,12 @@ class Observer:
     Args:
         recipes: Where notes go.
         held: What is held already.
-        parameters: Tells weights from activations.
         min_bytes: Results smaller than this are of no interest.
     """
 
-    def __init__(self, recipes: Recipes, held: HeldRegions, parameters: Parameters, min_bytes: int) -> None:
+    def __init__(self, recipes: Recipes, held: HeldRegions, min_bytes: int) -> None:
         self._recipes = recipes
         self._held = held
-        self._parameters = parameters
         self._min_bytes = max(min_bytes, 1)
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -61,7 +59,7 @@ class Observer:
         """Notes the recipe of an op that left its sources as they were."""
         for source in args:
             # Most results cannot be rebuilt because a source is not held: find that out first.
-            if isinstance(source, Tensor) and source.nbytes >= self._min_bytes and not self._is_held(source):
+            if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source):
                 return
         making = makers.making(name, func, args, kwargs)
         places = None if making is None else self._places(making.sources)
@@ -78,7 +76,7 @@ class Observer:
         """The places of large sources; None if a source is of a class whose storage may not be looked at."""
         if not all(type(source) in PLAIN and not source.is_inference() for source in sources):
             return None
-        return [locate(source) if source.nbytes >= self._min_bytes else None for source in sources]
+        return [locate(source) if source.layout is torch.strided else None for source in sources]
 
     def _is_of_interest(self, result: Any) -> bool:
         return type(result) is Tensor and result.requires_grad and result.nbytes >= self._min_bytes
@@ -99,8 +97,7 @@ class Observer:
         start = place.identity[:2]
         if any(other is not None and other.identity[:2] == start for other in places) != making.inplace:
             return  # a view of a source, or the source itself
-        most = result.nbytes // _COPY_SHARE
-        links = [self._link(source, other, most) for source, other in zip(making.sources, places, strict=True)]
+        links = [self._link(source, other, result) for source, other in zip(making.sources, places, strict=True)]
         if making.masked:
             mask = self._held.last_mask
             links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
@@ -110,17 +107,21 @@ class Observer:
         if len(found) == len(links):
             self._recipes.add(place.identity, making.rebuild, found, result)
 
-    def _link(self, source: Tensor, place: Place | None, most: int) -> Link | None:
-        if source.nbytes < self._min_bytes:
-            return None if source.nbytes > most else Link(self._held.copy(source), None, 0)
-        if place is None or place.layout.copied or self._parameters.owns(source):
-            return None
-        identity, _, layout = place
-        held = self._held.value(identity)
-        if held is not None:
-            return Link(weakref.ref(held), layout, held.depth)
-        recipe = self._recipes.find(identity)
-        return None if recipe is None else Link(recipe, layout, recipe.depth)
+    def _link(self, source: Tensor, place: Place | None, result: Tensor) -> Link | None:
+        """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
+        if place is not None and not place.layout.copied:
+            held = self._held.value(place.identity)
+            if held is not None:
+                return Link(weakref.ref(held), place.layout, held.depth)
+            recipe = self._recipes.find(place.identity)
+            if recipe is not None:
+                return Link(recipe, place.layout, recipe.depth)
+        return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None
+
+
+def _is_small(source: Tensor, result: Tensor) -> bool:
+    """Whether a source may be copied for the sake of rebuilding a result."""
+    return source.nbytes * _COPY_SHARE <= result.nbytes
 
 
 def _statistics(result: Tensor) -> list[Link | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from . import streams
+from . import casts, streams
 from .codecs.groups import Groups
 from .codecs.integers import Integers
 from .codecs.masks import Mask
@@ -132,7 +132,7 @@ class Packer:
                 return self._leave(tensor, site, step, "rule")
             needed = ruled(needed, rule, self._settings)
         if needed.kind == "value":
-            held = self._held.value(identity, needed.least_bits) or self._derive(identity, needed)
+            held = self._value(identity, tensor, site, needed)
         else:
             held = self._held.exact(identity, needed.mask or needed.kind)
         if held is not None:
@@ -141,6 +141,25 @@ class Packer:
         if isinstance(code, str) or code.nbytes >= region.nbytes:
             return self._leave(tensor, site, step, code if isinstance(code, str) else "code is no smaller")
         return self._hold(code, identity, needed, tensor, layout, site, step)
+
+    def _value(self, identity: Identity, tensor: Tensor, site: Site, needed: Need) -> Held | None:
+        """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
+        held = self._held.value(identity, needed.least_bits)
+        if held is None and self._settings.derive:
+            held = self._derive(identity, needed) or self._cast(identity, tensor, site, needed)
+        return held
+
+    def _cast(self, identity: Identity, tensor: Tensor, site: Site, needed: Need) -> Held | None:
+        source = casts.source_of(site.op, tensor, self._consumers.arguments())
+        if source is None:
+            return None
+        cast = casts.identity_of_cast(source, tensor.dtype)
+        held = self._held.value(cast, needed.least_bits) or casts.derive(source, tensor, self._held, self._recipes)
+        if held is None or held.bits < needed.least_bits:
+            self._held.alias(identity, cast)
+            return None
+        self._held.add_value(cast, held)
+        return held
 
     def _derive(self, identity: Identity, needed: Need) -> Held | None:
         """A recipe for a region whose sources are held, remembered so that others who save the region share it."""

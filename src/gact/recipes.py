@@ -98,16 +98,23 @@ class Recipe:
         rebuild: Makes the tensor from its sources.
         links: For each source a kept tensor, or a weak reference to what is held or another recipe, with its layout.
         result: The tensor.
+        stride: Stride in which it is rebuilt, if that is not its own.
     """
 
     __slots__ = ("_derived", "_links", "_rebuild", "autocast", "depth", "device", "dtype", "storage", "stride")
 
-    def __init__(self, rebuild: Callable[..., Tensor], links: Sequence[Link], result: Tensor) -> None:
+    def __init__(
+        self,
+        rebuild: Callable[..., Tensor],
+        links: Sequence[Link],
+        result: Tensor,
+        stride: tuple[int, ...] | None = None,
+    ) -> None:
         self._rebuild = rebuild
         self._links = links
         self._derived: weakref.ref[Derived] | None = None
         self.storage = StorageWeakRef(result.untyped_storage())
-        self.stride = result.stride()
+        self.stride = result.stride() if stride is None else stride
         self.dtype = result.dtype
         self.device = result.device.type
         enabled = torch.is_autocast_enabled(self.device)

@@ -7,13 +7,13 @@ import torch
 from benchmarks.cases.levels import Baseline
 from benchmarks.levels_table import table
 
-from benchmarks import schemes, tables
+from benchmarks import schemes, tables, variance
 
 DRAWS = 4000
 
 
 def groups_of(rows=8):
-    return schemes.Groups.of(torch.randn(rows * 256, dtype=torch.float64))
+    return variance.Groups.of(torch.randn(rows * 256, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("phases", [1, 2, 4, 8])
@@ -25,14 +25,14 @@ def test_dither_is_unbiased_and_has_the_variance_computed(bits, phases):
     code = (place + (shared + torch.rand_like(place)) / phases).floor()
     assert code.max() <= levels
     error = (code - shared / phases + (phases - 1) / (2 * phases) - place) / levels
-    expected = schemes.dithered(groups, bits, phases)
+    expected = variance.dithered(groups, bits, phases)
     assert error.mean().abs() < 5 * (expected.mean() / error.numel()).sqrt()
     torch.testing.assert_close(error.square().mean(), expected.mean(), rtol=0.02, atol=0)
 
 
 def test_one_phase_is_plain_stochastic_rounding():
     groups = groups_of()
-    torch.testing.assert_close(schemes.dithered(groups, 2, 1), schemes.stochastic(groups, 2))
+    torch.testing.assert_close(variance.dithered(groups, 2, 1), variance.stochastic(groups, 2))
 
 
 @pytest.mark.parametrize("levels", [2, 3, 5])
@@ -51,7 +51,7 @@ def test_even_points_with_dither_have_the_variance_of_uniform_dither():
     groups, phases, bits = groups_of(), 4, 2
     points = (torch.arange(phases * 2**bits, dtype=torch.float64) - (phases - 1) / 2) / (phases * (2**bits - 1))
     torch.testing.assert_close(
-        tables.dithered_variance(groups.position, points, phases), schemes.dithered(groups, bits, phases)
+        tables.dithered_variance(groups.position, points, phases), variance.dithered(groups, bits, phases)
     )
 
 
@@ -61,7 +61,7 @@ def test_rotation_keeps_lengths():
 
 
 def test_no_scheme_beats_a_code_of_more_bytes_by_having_more_bytes():
-    sample = schemes.Sample(torch.randn(64, 256), 2**14)
+    sample = variance.Sample(torch.randn(64, 256), 2**14)
     baseline = Baseline(sample)
     plain = schemes.BASELINE(sample, 3)
     assert baseline.at(plain.bits) == pytest.approx(plain.variance)
@@ -70,12 +70,12 @@ def test_no_scheme_beats_a_code_of_more_bytes_by_having_more_bytes():
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_outliers_are_paid_for(count):
-    sample = schemes.Sample(torch.randn(64, 256), 2**14)
+    sample = variance.Sample(torch.randn(64, 256), 2**14)
     assert schemes.outliers(count)(sample, 2).bits == 2 + (32 + 24 * count) / 256
 
 
 def test_columns_are_the_same_values():
-    sample = schemes.Sample(torch.randn(3, 40, 16), 1000)
+    sample = variance.Sample(torch.randn(3, 40, 16), 1000)
     assert sample.rows == 62
     assert sorted(sample.flat.tolist()) == sorted(sample.by_column.tolist())
 

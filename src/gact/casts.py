@@ -1,0 +1,63 @@
+"""The copies that autocast makes inside an op, which no function mode sees.
+
+NOTE: Inputs under autocast
+Under autocast ``linear(x, w)`` casts ``x`` inside the op, afresh for every layer that reads it, and saves the copy.
+Its storage is new each time, so identity does not tell that query, key and value projections share one input. But
+the input is the op's first argument, so the copy can be held as a cast of what is held for the input, or shared with
+the first copy.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .held import HeldRegions
+from .identity import Identity, Place, locate
+from .needs import Arguments, argument
+from .packed import Held
+from .parameters import PLAIN
+from .recipes import Link, Recipe, Recipes
+
+_OPS = frozenset(["linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
+_LOW = (torch.bfloat16, torch.float16)
+
+
+def source_of(op: str, tensor: Tensor, arguments: Arguments) -> Place | None:
+    """Where the argument lies of which a saved tensor is autocast's copy; None if it is no such copy.
+
+    Args:
+        op: Name of the op that saves.
+        tensor: What it saves; no parameter.
+        arguments: Its arguments.
+    """
+    if tensor.dtype not in _LOW or op not in _OPS:
+        return None
+    source = argument(arguments, 0, "input", None)
+    if type(source) not in PLAIN or source.dtype is tensor.dtype or source.numel() != tensor.numel():
+        return None
+    place = locate(source)
+    return place if place is not None and place.region is source else None
+
+
+def identity_of_cast(source: Place, dtype: torch.dtype) -> Identity:
+    """Identity of a region's cast, whichever copy holds it."""
+    return ("cast", dtype, *source.identity)
+
+
+def derive(source: Place, tensor: Tensor, held: HeldRegions, recipes: Recipes) -> Held | None:
+    """The cast of what is held for the source, or None."""
+    value = held.value(source.identity)
+    target: Recipe | weakref.ref[Held] | None
+    if value is not None:
+        target, depth = weakref.ref(value), value.depth
+    else:
+        target = recipes.find(source.identity)
+        depth = 0 if target is None else target.depth
+    if target is None:
+        return None
+    rebuild = partial(Tensor.to, dtype=tensor.dtype)
+    return Recipe(rebuild, [Link(target, source.layout, depth)], tensor, source.region.stride()).resolve()

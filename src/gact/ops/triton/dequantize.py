@@ -1,0 +1,84 @@
+"""Kernel of ``dequantize`` and ``dequantize_into``."""
+
+# mypy: allow-untyped-decorators
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .elements import from_real
+from .fields import field_value, join_value, load_fields
+from .tiles import unpack_section
+
+
+@triton.jit
+def group_line(
+    metadata_ptr: tl.tensor, codes_ptr: tl.tensor, group: tl.tensor, GROUP_BYTES: tl.constexpr
+) -> tl.tuple:
+    """Value of code 0 and scale of each group; a constant group's scale is 0 and its value of code 0 the whole value."""
+    WIDE: tl.constexpr = metadata_ptr.dtype.element_ty == tl.int64
+    minimum, scale = load_fields(metadata_ptr, group)
+    # The first bytes mean something in constant groups only; every group has them.
+    to = codes_ptr + group * GROUP_BYTES
+    first = tl.load(to).to(tl.uint32) | tl.load(to + 1).to(tl.uint32) << 8
+    if WIDE:
+        first |= tl.load(to + 2).to(tl.uint32) << 16 | tl.load(to + 3).to(tl.uint32) << 24
+    step = field_value(scale, WIDE)
+    return tl.where(step == 0, join_value(minimum, first, WIDE), field_value(minimum, WIDE)), step
+
+
+@triton.jit(do_not_specialize=["groups", "length"])
+def dequantize_kernel(
+    out_ptr: tl.tensor,
+    codes_ptr: tl.tensor,
+    metadata_ptr: tl.tensor,
+    groups: tl.int64,
+    length: tl.int64,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    ROWS: tl.constexpr,
+    TAIL: tl.constexpr,
+) -> None:
+    """Dequantize ``ROWS`` groups: x' = minimum + code * scale.
+
+    Args:
+        out_ptr: Where the elements go; bfloat16 as int16.
+        codes_ptr: Codes, uint8.
+        metadata_ptr: Minimum and scale, a pair as one int32, or one int64 for codes of float64 elements.
+        groups: Number of full groups.
+        length: Elements of the short last group; unused without ``TAIL``.
+        BITS: Width of a code.
+        GROUP: Elements per group.
+        ROWS: Groups of a program.
+        TAIL: Dequantize the short last group, in a single program, instead of the full ones.
+    """
+    k = tl.arange(0, GROUP // 8)[None, :]
+    if TAIL:
+        group = groups.to(tl.int64) + tl.arange(0, ROWS)
+        there = (group == groups)[:, None]
+        source = tl.minimum(group, groups.to(tl.int64))
+        eighth = ((length + 31) // 32 * 4).to(tl.int32)
+        length = length.to(tl.int32)
+        inside = tl.minimum(k, eighth - 1)
+    else:
+        group = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        there = (group < groups)[:, None]
+        source = tl.minimum(group, groups.to(tl.int64) - 1)
+        eighth: tl.constexpr = GROUP // 8
+        inside = k
+    minimum, scale = group_line(metadata_ptr, codes_ptr, source, GROUP // 8 * BITS)
+    base = codes_ptr + source[:, None] * (GROUP // 8 * BITS) + inside
+    runs = ()
+    for run in tl.static_range(BITS):
+        runs = runs + (tl.load(base + run * eighth).to(tl.uint32),)
+    to = out_ptr + group[:, None] * GROUP + k
+    dtype: tl.constexpr = out_ptr.dtype.element_ty
+    for s in tl.static_range(8):
+        real = minimum[:, None] + unpack_section(runs, s, BITS).to(minimum.dtype) * scale[:, None]
+        if dtype == tl.float16:
+            real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
+        mask = there
+        if TAIL:
+            mask = there & (k < eighth) & (s * eighth + k < length)
+        tl.store(to + s * eighth, from_real(real, dtype), mask=mask)
