@@ -46,11 +46,15 @@ def _gpu() -> str:
     if device is None:
         return "none that this torch can use"
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    return f"{name}: plain torch kernels; the C++ ones are for the CPU"
+    own = torch._C._dispatch_has_kernel_for_dispatch_key("gact::quantize", device.type.upper())
+    return f"{name}: {'kernels of its own' if own else 'plain torch kernels; the C++ ones are for the CPU'}"
 
 
 def _triton() -> str:
-    return "installed; this release has no Triton kernels" if find_spec("triton") else "not installed"
+    if find_spec("triton") is None:
+        return "not installed"
+    own = torch._C._dispatch_has_kernel_for_dispatch_key("gact::quantize", "CUDA")
+    return "installed" if own else "installed; gact has loaded no Triton kernels"
 
 
 def _extra(extra: str) -> str:

@@ -45,3 +45,11 @@ def round_half_even(real: tl.tensor, LARGEST: tl.constexpr) -> tl.tensor:
     if real.dtype == tl.float64:
         return (real + 4503599627370496.0).to(tl.uint64, bitcast=True).to(tl.uint32)
     return (real + 8388608.0).to(tl.uint32, bitcast=True) & 0x7FFFFF
+
+
+@triton.jit
+def divide(x: tl.tensor, y: tl.tensor) -> tl.tensor:
+    """Quotient, correctly rounded; the plain operator is so in float64 only."""
+    if x.dtype == tl.float64:
+        return x / y
+    return tl.div_rn(x, y)

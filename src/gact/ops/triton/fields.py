@@ -11,6 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .elements import divide
+
 
 @triton.jit
 def field_down(real: tl.tensor) -> tl.tensor:
@@ -55,7 +57,7 @@ def group_fields(low: tl.tensor, high: tl.tensor, BITS: tl.constexpr) -> tl.tupl
     ordinary = (low > -(2.0**100)) & (high < 2.0**100) & (low != high)
     minimum = field_down(low)
     extent = high - field_value(minimum, WIDE)
-    scale = field_up(tl.div_rn(extent, tl.full(extent.shape, 2**BITS - 1, extent.dtype)))
+    scale = field_up(divide(extent, tl.full(extent.shape, 2**BITS - 1, extent.dtype)))
     SMALLEST: tl.constexpr = 0x0D800000 if WIDE else 0x0D80
     scale = tl.where(ordinary, tl.maximum(scale, SMALLEST), 0)
     NAN: tl.constexpr = 0x7FC00000 if WIDE else 0x7FC0

@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elements import round_half_even, to_real
+from .elements import divide, round_half_even, to_real
 from .fields import field_value, group_fields, store_fields
 from .random import group_key, hash_pair
 from .tiles import pack_run, places
@@ -59,7 +59,7 @@ def round_groups(
     minimum = field_value(fields[0], WIDE)[:, None]
     scale = field_value(fields[1], WIDE)
     # A power of two changes no rounding: this is (x - minimum) * (1 / scale) * 2^15.
-    inverse = (tl.div_rn(tl.full(scale.shape, 1.0, scale.dtype), scale) * 32768.0)[:, None]
+    inverse = (divide(tl.full(scale.shape, 1.0, scale.dtype), scale) * 32768.0)[:, None]
     lower = ()
     upper = ()
     for s in tl.static_range(4):
