@@ -58,6 +58,7 @@ inline Tensor dense(const Tensor& x) {
   return is_dense(x.sizes(), x.strides()) ? x : torch::stable::clone(x);
 }
 
+// A new tensor, in huge pages if it is large.
 Tensor empty(const int64_t* size, const int64_t* stride, size_t dims, ScalarType dtype);
 
 // A new tensor of a layout that must be dense.

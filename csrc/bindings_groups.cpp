@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "dispatch.h"
+#include "memory.h"
 
 namespace gact {
 namespace {
@@ -56,7 +57,8 @@ bool check_metadata(const Tensor& metadata, int64_t groups) {
   return dtype == ScalarType::Float;
 }
 
-void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, const Tensor& out) {
+void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, bool stream,
+                       const Tensor& out) {
   const int64_t numel = out.numel();
   const Element element = element_of(out.scalar_type());
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
@@ -66,7 +68,7 @@ void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits
   void* to = out.mutable_data_ptr();
   const auto kernel = active_kernels().dequantize[wide][static_cast<int>(element)];
   for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, fields, numel, static_cast<int>(bits), group_size, to, begin, end);
+    kernel(in, fields, numel, static_cast<int>(bits), group_size, stream, to, begin, end);
   });
 }
 
@@ -74,14 +76,15 @@ Tensor dequantize(Tensor codes, Tensor metadata, int64_t bits, int64_t group_siz
                   std::vector<int64_t> stride, ScalarType dtype) {
   check_code(bits, group_size);
   Tensor out = empty_dense(size, stride, dtype);
-  dequantize_groups(codes, metadata, bits, group_size, out);
+  dequantize_groups(codes, metadata, bits, group_size, /*stream=*/false, out);
   return out;
 }
 
 void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size) {
   check_code(bits, group_size);
   check_dense(out, "out");
-  dequantize_groups(codes, metadata, bits, group_size, out);
+  const bool stream = out.numel() * static_cast<int64_t>(out.element_size()) >= kStreamBytes;
+  dequantize_groups(codes, metadata, bits, group_size, stream, out);
 }
 
 int64_t count_poisoned(Tensor metadata) {

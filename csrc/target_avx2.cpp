@@ -1,6 +1,8 @@
 // The kernels for machines with AVX2. See the note in kernels/target.h.
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +13,7 @@
 
 #define GACT_TARGET avx2
 #define GACT_NAME "avx2"
+#define GACT_SIMD "simd_avx2.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2"))), apply_to = function)

@@ -3,65 +3,99 @@
 
 #include <cstdint>
 
+#include "groups.h"
 #include "target.h"
 
 namespace gact::GACT_TARGET {
 
-// Four codes at a time: sections are whole words, because a group is packed as if it had a multiple of 32 elements.
 typedef uint32_t __attribute__((may_alias, aligned(1))) Word;
 
-template <int kWidth>
-constexpr uint32_t kPlaneMask = ((1u << kWidth) - 1u) * 0x01010101u;
+// The lowest `width` bits of each byte of a word.
+constexpr uint32_t mask_of(int width) { return ((1u << width) - 1u) * 0x01010101u; }
 
-// Writes bits shift .. shift + kWidth - 1 of `length` codes; returns the end of the plane.
-template <int kWidth>
-inline uint8_t* pack_plane(const uint8_t* GACT_RESTRICT codes, int64_t length, int shift, uint8_t* GACT_RESTRICT plane) {
-  constexpr int kSections = 8 / kWidth;
-  const int64_t words = length / kSections / 4;
-  const Word* GACT_RESTRICT in = reinterpret_cast<const Word*>(codes);
-  Word* GACT_RESTRICT out = reinterpret_cast<Word*>(plane);
+// Quarter by quarter. The plane of 1 bit has sections of half a quarter: it is made as a plane of one quarter, in which the even bits of
+// the first half and those of the second half are still apart.
+template <int kBits>
+GACT_INLINE void pack_length(const uint8_t* GACT_RESTRICT codes, int64_t length, uint8_t* GACT_RESTRICT packed) {
+  if (kBits == 8) {
+    __builtin_memcpy(packed, codes, static_cast<size_t>(length));
+    return;
+  }
+  constexpr int kAbove4 = kBits & 4;            // where the bits of the plane of 2 begin
+  constexpr int kAbove2 = kAbove4 + (kBits & 2);  // and that of 1
+  const int64_t words = length / 16;
+  const auto* in = reinterpret_cast<const Word*>(codes);
+  auto* plane4 = reinterpret_cast<Word*>(packed);
+  auto* plane2 = plane4 + (kBits & 4 ? 2 * words : 0);
+  auto* plane1 = plane2 + (kBits & 2 ? words : 0);
+  uint32_t spread[kLargestGroup / 16];
   for (int64_t k = 0; k < words; ++k) {
-    uint32_t word = 0;
-    for (int s = 0; s < kSections; ++s) word |= ((in[s * words + k] >> shift) & kPlaneMask<kWidth>) << (s * kWidth);
-    out[k] = word;
-  }
-  return plane + words * 4;
-}
-
-// The other way; the lowest plane sets the codes, the others add their bits. Returns the end of the plane.
-template <int kWidth>
-inline const uint8_t* unpack_plane(const uint8_t* GACT_RESTRICT plane, int64_t length, int shift, uint8_t* GACT_RESTRICT codes) {
-  constexpr int kSections = 8 / kWidth;
-  const int64_t words = length / kSections / 4;
-  const Word* GACT_RESTRICT in = reinterpret_cast<const Word*>(plane);
-  Word* GACT_RESTRICT out = reinterpret_cast<Word*>(codes);
-  if (shift == 0) {
-    for (int64_t k = 0; k < words; ++k) {
-      for (int s = 0; s < kSections; ++s) out[s * words + k] = (in[k] >> (s * kWidth)) & kPlaneMask<kWidth>;
+    const uint32_t quarters[4] = {in[k], in[words + k], in[2 * words + k], in[3 * words + k]};
+    uint32_t two = 0;
+    uint32_t one = 0;
+    for (int q = 0; q < 4; ++q) {
+      two |= ((quarters[q] >> kAbove4) & mask_of(2)) << (2 * q);
+      one |= ((quarters[q] >> kAbove2) & mask_of(1)) << (2 * q);
     }
-  } else {
-    for (int64_t k = 0; k < words; ++k) {
-      for (int s = 0; s < kSections; ++s) out[s * words + k] |= ((in[k] >> (s * kWidth)) & kPlaneMask<kWidth>) << shift;
+    if (kBits & 4) {
+      plane4[k] = (quarters[0] & mask_of(4)) | (quarters[2] & mask_of(4)) << 4;
+      plane4[words + k] = (quarters[1] & mask_of(4)) | (quarters[3] & mask_of(4)) << 4;
+    }
+    if (kBits & 2) plane2[k] = two;
+    if (kBits & 1) spread[k] = one;
+  }
+  if (kBits & 1) {
+    for (int64_t k = 0; k < words / 2; ++k) plane1[k] = spread[k] | spread[words / 2 + k] << 1;
+  }
+}
+
+template <int kBits>
+GACT_INLINE void unpack_length(const uint8_t* GACT_RESTRICT packed, int64_t length, uint8_t* GACT_RESTRICT codes) {
+  if (kBits == 8) {
+    __builtin_memcpy(codes, packed, static_cast<size_t>(length));
+    return;
+  }
+  constexpr int kAbove4 = kBits & 4;
+  constexpr int kAbove2 = kAbove4 + (kBits & 2);
+  // Parts of the length of the shortest plane's sections: an eighth if there is one of 1 bit, else a quarter.
+  constexpr int kParts = kBits & 1 ? 8 : 4;
+  const int64_t words = length / 4 / kParts;
+  const auto* plane4 = reinterpret_cast<const Word*>(packed);
+  const auto* plane2 = plane4 + (kBits & 4 ? kParts / 2 * words : 0);
+  const auto* plane1 = plane2 + (kBits & 2 ? kParts / 4 * words : 0);
+  auto* out = reinterpret_cast<Word*>(codes);
+  for (int64_t k = 0; k < words; ++k) {
+    for (int part = 0; part < kParts; ++part) {
+      const int section4 = part / (kParts / 2);
+      const int section2 = part / (kParts / 4);
+      uint32_t word = 0;
+      if (kBits & 4) word |= (plane4[part % (kParts / 2) * words + k] >> (4 * section4)) & mask_of(4);
+      if (kBits & 2) word |= ((plane2[part % (kParts / 4) * words + k] >> (2 * section2)) & mask_of(2)) << kAbove4;
+      if (kBits & 1) word |= ((plane1[k] >> part) & mask_of(1)) << kAbove2;
+      out[part * words + k] = word;
     }
   }
-  return plane + words * 4;
 }
 
-// A width is a sum of 8, 4, 2 and 1: one plane each, lowest code bits first.
-inline void pack_group(const uint8_t* codes, int64_t length, int bits, uint8_t* out) {
-  int shift = 0;
-  if (bits & 8) out = pack_plane<8>(codes, length, shift, out), shift += 8;
-  if (bits & 4) out = pack_plane<4>(codes, length, shift, out), shift += 4;
-  if (bits & 2) out = pack_plane<2>(codes, length, shift, out), shift += 2;
-  if (bits & 1) out = pack_plane<1>(codes, length, shift, out);
+constexpr int64_t kUsualGroup = 256;
+
+// The usual length is a constant, for loops without remainders.
+template <int kBits>
+inline void pack_width(const uint8_t* codes, int64_t length, uint8_t* packed) {
+  length == kUsualGroup ? pack_length<kBits>(codes, kUsualGroup, packed) : pack_length<kBits>(codes, length, packed);
 }
 
-inline void unpack_group(const uint8_t* packed, int64_t length, int bits, uint8_t* codes) {
-  int shift = 0;
-  if (bits & 8) packed = unpack_plane<8>(packed, length, shift, codes), shift += 8;
-  if (bits & 4) packed = unpack_plane<4>(packed, length, shift, codes), shift += 4;
-  if (bits & 2) packed = unpack_plane<2>(packed, length, shift, codes), shift += 2;
-  if (bits & 1) packed = unpack_plane<1>(packed, length, shift, codes);
+template <int kBits>
+inline void unpack_width(const uint8_t* packed, int64_t length, uint8_t* codes) {
+  length == kUsualGroup ? unpack_length<kBits>(packed, kUsualGroup, codes) : unpack_length<kBits>(packed, length, codes);
 }
+
+using Packer = void (*)(const uint8_t* from, int64_t length, uint8_t* to);
+
+// By width; both between codes of one byte each and the planes of a group.
+constexpr Packer kPack[] = {nullptr,       pack_width<1>, pack_width<2>, pack_width<3>, pack_width<4>,
+                            pack_width<5>, pack_width<6>, pack_width<7>, pack_width<8>};
+constexpr Packer kUnpack[] = {nullptr,         unpack_width<1>, unpack_width<2>, unpack_width<3>, unpack_width<4>,
+                              unpack_width<5>, unpack_width<6>, unpack_width<7>, unpack_width<8>};
 
 }  // namespace gact::GACT_TARGET

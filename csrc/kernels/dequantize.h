@@ -2,36 +2,29 @@
 #pragma once
 
 #include "bits.h"
+#include "decode.h"
 #include "groups.h"
 #include "metadata.h"
+#include "prefetch.h"
 
 namespace gact::GACT_TARGET {
 
+// Groups begin .. end - 1 of a tensor, written past the caches if `stream` and the memory is aligned. Real is the arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
 template <class Real, class T>
-inline void decode_ordinary(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale, T* GACT_RESTRICT out) {
-  for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
-}
-
-template <class Real, class T>
-inline void fill(T* out, int64_t length, Real value) {
-  T element;
-  from_real(value, &element);
-  for (int64_t i = 0; i < length; ++i) out[i] = element;
-}
-
-// Groups begin .. end - 1 of a tensor. Real is the arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
-template <class Real, class T>
-void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, void* output,
-                int64_t begin, int64_t end) {
+void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, bool stream,
+                void* output, int64_t begin, int64_t end) {
   using F = Fields<Real>;
   using Field = typename F::Field;
   alignas(64) uint8_t unpacked[kLargestGroup];
   const int64_t bytes = code_bytes(group_size, bits);
+  stream = stream && reinterpret_cast<uintptr_t>(output) % 64 == 0;
+  const Packer unpack = kUnpack[bits];
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * group_size;
     const int64_t length = numel - start < group_size ? numel - start : group_size;
     T* out = static_cast<T*>(output) + start;
     const uint8_t* packed = codes + g * bytes;
+    if (!stream) prefetch_ahead<true>(out, length);
     Field fields[2];
     __builtin_memcpy(fields, static_cast<const uint8_t*>(metadata) + g * sizeof(fields), sizeof(fields));
     if (fields[1] == 0) {
@@ -42,9 +35,12 @@ void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int b
       continue;
     }
     // A poisoned group needs no case of its own: NaN + 0 * NaN is NaN.
-    unpack_group(packed, padded_length(length), bits, unpacked);
-    decode_ordinary(unpacked, length, F::read(fields[0]), F::read(fields[1]), out);
+    unpack(packed, padded_length(length), unpacked);
+    decode_group(unpacked, length, F::read(fields[0]), F::read(fields[1]), stream, out);
   }
+#ifdef GACT_SIMD
+  if (stream) fence();
+#endif
 }
 
 }  // namespace gact::GACT_TARGET

@@ -37,6 +37,36 @@ struct Arithmetic<double> {
   using Real = double;
 };
 
+// The signed integer of the same size, and its name for memory that holds elements.
+template <class T>
+struct SignedBits {
+  using Integer = int16_t;
+  typedef int16_t __attribute__((may_alias)) Alias;
+};
+template <>
+struct SignedBits<Bool> {
+  using Integer = int8_t;
+  typedef int8_t __attribute__((may_alias)) Alias;
+};
+template <>
+struct SignedBits<float> {
+  using Integer = int32_t;
+  typedef int32_t __attribute__((may_alias)) Alias;
+};
+template <>
+struct SignedBits<double> {
+  using Integer = int64_t;
+  typedef int64_t __attribute__((may_alias)) Alias;
+};
+
+// A signed integer in the order of the reals, its own inverse. NaN lies beyond the infinities, on the side of its sign.
+template <class Integer>
+GACT_INLINE Integer ordered(Integer bits) {
+  constexpr int kSign = static_cast<int>(sizeof(Integer)) * 8 - 1;
+  constexpr Integer kMagnitude = static_cast<Integer>(~(uint64_t{1} << kSign));
+  return static_cast<Integer>(bits ^ ((bits >> kSign) & kMagnitude));
+}
+
 GACT_INLINE float to_real(float value) { return value; }
 GACT_INLINE double to_real(double value) { return value; }
 GACT_INLINE float to_real(BFloat16 value) { return bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
@@ -123,9 +153,14 @@ GACT_INLINE void from_real_unclamped(Real value, T* out) {
 
 // A number given by a caller in a dtype, the halves by way of float.
 template <class T>
-inline void from_scalar(double value, T* out) {
-  from_real_unclamped(static_cast<typename Arithmetic<T>::Real>(value), out);
+inline T from_scalar(double value) {
+  T result;
+  from_real_unclamped(static_cast<typename Arithmetic<T>::Real>(value), &result);
+  return result;
 }
-inline void from_scalar(double value, Bool* out) { out->byte = value != 0; }
+template <>
+inline Bool from_scalar<Bool>(double value) {
+  return {static_cast<uint8_t>(value != 0)};
+}
 
 }  // namespace gact::GACT_TARGET

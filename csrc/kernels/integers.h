@@ -5,6 +5,7 @@
 
 #include "bits.h"
 #include "groups.h"
+#include "prefetch.h"
 
 namespace gact::GACT_TARGET {
 
@@ -32,6 +33,7 @@ void encode_integers(const void* input, int64_t numel, int64_t minimum, int bits
     const int64_t padded = padded_length(length);
     const T* x = static_cast<const T*>(input) + start;
     uint8_t* out = codes + g * code_bytes(kExactGroup, bits);
+    prefetch_ahead<false>(x, length);
     if (length < padded) __builtin_memset(out, 0, static_cast<size_t>(code_bytes(length, bits)));
     if (bits == 32) {
       narrow(x, length, minimum, reinterpret_cast<Code32*>(out));
@@ -42,7 +44,7 @@ void encode_integers(const void* input, int64_t numel, int64_t minimum, int bits
     } else {
       if (length < padded) __builtin_memset(narrowed, 0, sizeof(narrowed));
       narrow(x, length, minimum, narrowed);
-      pack_group(narrowed, padded, bits, out);
+      kPack[bits](narrowed, padded, out);
     }
   }
 }
@@ -55,6 +57,7 @@ void decode_integers(const uint8_t* codes, int64_t numel, int64_t minimum, int b
     const int64_t length = numel - start < kExactGroup ? numel - start : kExactGroup;
     const uint8_t* in = codes + g * code_bytes(kExactGroup, bits);
     T* out = static_cast<T*>(output) + start;
+    prefetch_ahead<true>(out, length);
     if (bits == 32) {
       widen(reinterpret_cast<const Code32*>(in), length, minimum, out);
     } else if (bits == 16) {
@@ -62,7 +65,7 @@ void decode_integers(const uint8_t* codes, int64_t numel, int64_t minimum, int b
     } else if (bits == 8) {
       widen(in, length, minimum, out);
     } else {
-      unpack_group(in, padded_length(length), bits, unpacked);
+      kUnpack[bits](in, padded_length(length), unpacked);
       widen(unpacked, length, minimum, out);
     }
   }

@@ -20,7 +20,7 @@ inline void pack_bits(const uint8_t* codes, int64_t numel, int bits, int64_t gro
       __builtin_memcpy(padded, group, static_cast<size_t>(length));
       group = padded;
     }
-    pack_group(group, padded_length(length), bits, packed + g * code_bytes(group_size, bits));
+    kPack[bits](group, padded_length(length), packed + g * code_bytes(group_size, bits));
   }
 }
 
@@ -29,7 +29,7 @@ inline void unpack_bits(const uint8_t* packed, int64_t numel, int bits, int64_t 
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * group_size;
     const int64_t length = numel - start < group_size ? numel - start : group_size;
-    unpack_group(packed + g * code_bytes(group_size, bits), padded_length(length), bits, padded);
+    kUnpack[bits](packed + g * code_bytes(group_size, bits), padded_length(length), padded);
     __builtin_memcpy(codes + start, padded, static_cast<size_t>(length));
   }
 }

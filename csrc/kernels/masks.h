@@ -4,6 +4,11 @@
 #include "bits.h"
 #include "floats.h"
 #include "groups.h"
+#include "prefetch.h"
+
+#ifdef GACT_SIMD
+#include GACT_SIMD
+#endif
 
 namespace gact::GACT_TARGET {
 
@@ -21,20 +26,16 @@ template <class T>
 struct BetweenHalves {
   int16_t low;
   int16_t high;
-  static GACT_INLINE int16_t ordered_half(uint16_t bits) {
-    const auto value = static_cast<int16_t>(bits);
-    return static_cast<int16_t>(value ^ ((value >> 15) & 0x7FFF));
-  }
   static int16_t bound(double value, uint16_t zero) {
     T half;
     from_real_unclamped(static_cast<float>(value), &half);
-    return ordered_half((half.bits & 0x7FFFu) == 0 ? zero : half.bits);
+    return ordered(static_cast<int16_t>((half.bits & 0x7FFFu) == 0 ? zero : half.bits));
   }
   BetweenHalves(double l, double h) : low(bound(l, 0)), high(bound(h, 0x8000u)) {
     if (l != l || h != h) low = high = 0;
   }
   GACT_INLINE uint8_t operator()(T x) const {
-    const int16_t value = ordered_half(x.bits);
+    const int16_t value = ordered(bit_cast<int16_t>(x));
     return static_cast<uint8_t>(static_cast<int>(value > low) & static_cast<int>(value < high));
   }
 };
@@ -65,52 +66,64 @@ void encode_mask(const void* input, int64_t numel, double low, double high, uint
     const int64_t length = numel - start < kExactGroup ? numel - start : kExactGroup;
     const int64_t padded = padded_length(length);
     const T* GACT_RESTRICT x = static_cast<const T*>(input) + start;
+    prefetch_ahead<false>(x, length);
     for (int64_t i = 0; i < length; ++i) flags[i] = between(x[i]);
     for (int64_t i = length; i < padded; ++i) flags[i] = 0;
-    pack_plane<1>(flags, padded, 0, codes + g * code_bytes(kExactGroup, 1));
+    pack_width<1>(flags, padded, codes + g * code_bytes(kExactGroup, 1));
   }
 }
 
 template <class T>
 void decode_mask(const uint8_t* codes, int64_t numel, double off, double on, void* output, int64_t begin, int64_t end) {
+  // The values as integers, which all compilers select without branches.
+  using Bits = typename SignedBits<T>::Integer;
   alignas(64) uint8_t flags[kExactGroup];
-  T off_value;
-  T on_value;
-  from_scalar(off, &off_value);
-  from_scalar(on, &on_value);
+  const Bits off_bits = bit_cast<Bits>(from_scalar<T>(off));
+  const Bits on_bits = bit_cast<Bits>(from_scalar<T>(on));
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * kExactGroup;
     const int64_t length = numel - start < kExactGroup ? numel - start : kExactGroup;
-    T* GACT_RESTRICT out = static_cast<T*>(output) + start;
-    unpack_plane<1>(codes + g * code_bytes(kExactGroup, 1), padded_length(length), 0, flags);
-    for (int64_t i = 0; i < length; ++i) out[i] = flags[i] != 0 ? on_value : off_value;
+    auto* GACT_RESTRICT out = static_cast<typename SignedBits<T>::Alias*>(output) + start;
+    prefetch_ahead<true>(out, length);
+    unpack_width<1>(codes + g * code_bytes(kExactGroup, 1), padded_length(length), flags);
+    for (int64_t i = 0; i < length; ++i) out[i] = flags[i] != 0 ? on_bits : off_bits;
+  }
+}
+
+// The product with one of two factors; a factor of 0 erases.
+template <class T, class Real>
+GACT_INLINE void apply_flags(const uint8_t* GACT_RESTRICT flags, int64_t length, Real off, Real on, T* GACT_RESTRICT x) {
+#ifdef GACT_SIMD
+  if constexpr (sizeof(Real) == sizeof(float)) {
+    if (length % kLanes == 0) {
+      for (int64_t i = 0; i < length; i += kLanes) {
+        const Words set = Words{} - load_bytes(flags + i);
+        const Floats factor = (Floats)(((Words)(Floats{} + on) & set) | ((Words)(Floats{} + off) & ~set));
+        const Floats product = load_floats(x + i) * factor;
+        store_floats<false>(x + i, off == 0 ? (Floats)((Words)product & set) : product);
+      }
+      return;
+    }
+  }
+#endif
+  for (int64_t i = 0; i < length; ++i) {
+    const Real product = to_real(x[i]) * (flags[i] != 0 ? on : off);
+    from_real_unclamped(flags[i] == 0 && off == 0 ? Real(0) : product, x + i);
   }
 }
 
 template <class T>
 void apply_mask(void* output, int64_t numel, double off, double on, const uint8_t* codes, int64_t begin, int64_t end) {
-  using Real = typename Arithmetic<T>::Real;
   alignas(64) uint8_t flags[kExactGroup];
-  T off_value;
-  T on_value;
-  from_scalar(off, &off_value);
-  from_scalar(on, &on_value);
-  const Real off_factor = to_real(off_value);
-  const Real on_factor = to_real(on_value);
-  const bool erase = off_factor == 0;
+  const auto off_factor = to_real(from_scalar<T>(off));
+  const auto on_factor = to_real(from_scalar<T>(on));
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * kExactGroup;
     const int64_t length = numel - start < kExactGroup ? numel - start : kExactGroup;
-    T* GACT_RESTRICT x = static_cast<T*>(output) + start;
-    unpack_plane<1>(codes + g * code_bytes(kExactGroup, 1), padded_length(length), 0, flags);
-    if (erase) {
-      for (int64_t i = 0; i < length; ++i) {
-        const Real product = to_real(x[i]) * on_factor;
-        from_real_unclamped(flags[i] != 0 ? product : Real(0), x + i);
-      }
-    } else {
-      for (int64_t i = 0; i < length; ++i) from_real_unclamped(to_real(x[i]) * (flags[i] != 0 ? on_factor : off_factor), x + i);
-    }
+    T* x = static_cast<T*>(output) + start;
+    prefetch_ahead<true>(x, length);
+    unpack_width<1>(codes + g * code_bytes(kExactGroup, 1), padded_length(length), flags);
+    apply_flags(flags, length, off_factor, on_factor, x);
   }
 }
 

@@ -5,8 +5,7 @@
 
 namespace gact::GACT_TARGET {
 
-// What differs between the two arithmetics: the stored half-width fields, integer order of the reals, and the limit above which a
-// group is poisoned.
+// What differs between the two arithmetics: the stored half-width fields and their directed rounding.
 template <class Real>
 struct Fields;
 
@@ -15,7 +14,6 @@ struct Fields<float> {
   using Field = uint16_t;   // a bfloat16
   using Integer = int32_t;  // the bits of a float
   static constexpr int kHalf = 16;
-  static constexpr Integer kInfinity = 0x7F800000;
   static constexpr Field kNaN = 0x7FC0;
   static GACT_INLINE Field down(float value) {
     const uint32_t bits = bit_cast<uint32_t>(value);
@@ -30,7 +28,6 @@ struct Fields<double> {
   using Field = uint32_t;  // a float
   using Integer = int64_t;
   static constexpr int kHalf = 32;
-  static constexpr Integer kInfinity = 0x7FF0000000000000;
   static constexpr Field kNaN = 0x7FC00000;
   static GACT_INLINE Field step(Field bits, bool away) { return away ? bits + 1 : bits - 1; }
   // Conversion rounds to nearest; one step of the float's bits corrects it where that went the wrong way. A step from +0 downward
@@ -50,14 +47,6 @@ struct Fields<double> {
   static GACT_INLINE double read(Field field) { return bit_cast<float>(field); }
 };
 
-// A signed integer in the order of the reals, its own inverse. NaN lies beyond the infinities, on the side of its sign.
-template <class Integer>
-GACT_INLINE Integer ordered(Integer bits) {
-  constexpr int kSign = static_cast<int>(sizeof(Integer)) * 8 - 1;
-  constexpr Integer kMagnitude = static_cast<Integer>(~(uint64_t{1} << kSign));
-  return bits ^ ((bits >> kSign) & kMagnitude);
-}
-
 enum class Kind { kOrdinary, kConstant, kPoisoned };
 
 template <class Real>
@@ -68,17 +57,23 @@ struct Group {
   typename Fields<Real>::Field rest;  // of a constant group: the lower half of its value
 };
 
-// Kind and metadata of a group from its extremes in the integer order.
+// Least and greatest element of a group; one of them is NaN or infinite if an element is.
 template <class Real>
-GACT_INLINE Group<Real> make_group(typename Fields<Real>::Integer lowest, typename Fields<Real>::Integer highest, int bits) {
+struct Extremes {
+  Real smallest;
+  Real largest;
+};
+
+// Kind and metadata of a group.
+template <class Real>
+GACT_INLINE Group<Real> make_group(Extremes<Real> extremes, int bits) {
   using F = Fields<Real>;
-  using Integer = typename F::Integer;
-  const Real smallest = bit_cast<Real>(ordered(lowest)) + Real(0);  // -0 becomes +0
-  const Real largest = bit_cast<Real>(ordered(highest)) + Real(0);
-  constexpr Integer kFinite = F::kInfinity - 1;
-  if (highest > kFinite || lowest < ~kFinite) return {Kind::kPoisoned, F::kNaN, F::kNaN, 0};
+  const Real smallest = extremes.smallest + Real(0);  // -0 becomes +0
+  const Real largest = extremes.largest + Real(0);
+  // Also false for NaN, and for two infinities.
+  if (!(largest - smallest < Real(INFINITY))) return {Kind::kPoisoned, F::kNaN, F::kNaN, 0};
   if (smallest == largest) {
-    const Integer value = bit_cast<Integer>(smallest);
+    const auto value = bit_cast<typename F::Integer>(smallest);
     return {Kind::kConstant, static_cast<typename F::Field>(value >> F::kHalf), 0, static_cast<typename F::Field>(value)};
   }
   constexpr Real kLimit = Real(0x1p100);

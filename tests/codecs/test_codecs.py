@@ -11,6 +11,7 @@ from torch import Tensor
 from gact.codecs.groups import Groups
 from gact.codecs.integers import Integers, width_of
 from gact.codecs.masks import Mask, MaskTest
+from gact.ops import checks
 
 
 def region(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -74,3 +75,21 @@ def test_integers_take_the_narrowest_width(span: int, width: int) -> None:
     code = Integers(x, -5, span - 5)
     assert code.bits == width
     assert torch.equal(code.decode((20, 20), (20, 1)), x.view(20, 20))
+
+
+def test_large_regions() -> None:
+    """Their results are allocated by the operators."""
+    x = torch.randn(1100, 1024, generator=torch.Generator().manual_seed(3)).t()
+    layout = (tuple(x.shape), x.stride())
+    assert x.nbytes >= checks.LARGE
+    for code, expected in (
+        (Mask(x, MaskTest()), (x > 0).float()),
+        (Integers((x * 20).to(torch.int32), -128, 127), (x * 20).to(torch.int32)),
+        (Integers((x * 20).to(torch.int64), -(2**40), 127), (x * 20).to(torch.int64)),
+    ):
+        back = code.decode(*layout)
+        assert torch.equal(back, expected)
+        assert back.stride() == x.stride()
+    back = Groups(x, 8, 256, 1).decode(*layout)
+    assert back.stride() == x.stride()
+    torch.testing.assert_close(back, x, atol=0.05, rtol=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import op_cases
 import pytest
 import torch
@@ -108,6 +110,23 @@ def test_bit_packing(numel: int, bits: int, group_size: int, seed: int) -> None:
             assert torch.equal(unpacked, codes & (2**bits - 1)), name
     finally:
         cpu.use_instruction_set(before)
+
+
+@pytest.mark.parametrize("dtype", op_cases.DTYPES)
+def test_large_memory(dtype: torch.dtype, instruction_set: str) -> None:
+    """From 32 MiB on results are written past the caches, if the memory is aligned."""
+    numel = 2**25 // dtype.itemsize + 45
+    x = op_cases.random(numel, torch.float32).to(dtype)
+    x[:256], x[300], x[700:800] = math.pi, math.nan, x[700]
+    codes, metadata = quantize(x, 3, 256, 9, True)
+    expected = dequantize(codes, metadata, 3, 256, [numel], [1], dtype)
+    assert op_cases.same_bits(
+        expected[:2000], reference.dequantize(codes[:768], metadata[:8], 3, 256, [2048], [1], dtype)[:2000]
+    )
+    buffer = torch.zeros(numel + 1, dtype=dtype)
+    for out in (buffer[:-1], buffer[1:]):
+        torch.ops.gact.dequantize_into.default(out, codes, metadata, 3, 256)
+        assert op_cases.same_bits(out, expected)
 
 
 def test_unaligned_memory(instruction_set: str) -> None:

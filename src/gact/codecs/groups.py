@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import ops  # noqa: F401 - registers the operators
+from ..ops import checks
 
 _quantize = torch.ops.gact.quantize.default
-# Into an empty tensor: passing size and stride to an operator costs twice as much as making one.
+# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
+_dequantize = torch.ops.gact.dequantize.default
 _dequantize_into = torch.ops.gact.dequantize_into.default
 _count_poisoned = torch.ops.gact.count_poisoned.default
 
-DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64})
+DTYPES = frozenset(checks.DTYPES)
 
 
 class Groups:
@@ -25,7 +26,7 @@ class Groups:
         seed: Key of the random stream, any int64.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "group_size", "metadata")
+    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata")
 
     name = "groups"
 
@@ -34,6 +35,7 @@ class Groups:
         self.bits = bits
         self.group_size = group_size
         self.dtype = region.dtype
+        self.large = region.nbytes >= checks.LARGE
 
     @property
     def nbytes(self) -> int:
@@ -46,6 +48,10 @@ class Groups:
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
-        out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
+        out: Tensor
+        if self.large:
+            out = _dequantize(self.codes, self.metadata, self.bits, self.group_size, size, stride, self.dtype)
+            return out
+        out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size)
         return out

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..ops import checks
 
 _encode = torch.ops.gact.encode_integers.default
-# Into an empty tensor: passing size and stride to an operator costs twice as much as making one.
+# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
+_decode = torch.ops.gact.decode_integers.default
 _decode_into = torch.ops.gact.decode_integers_into.default
 
 DTYPES = frozenset(checks.INTEGER_DTYPES)
@@ -27,7 +28,7 @@ class Integers:
         maximum: Its greatest value.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "minimum")
+    __slots__ = ("bits", "codes", "dtype", "large", "minimum")
 
     name = "integers"
 
@@ -40,6 +41,7 @@ class Integers:
         else:
             self.codes = region.as_strided((region.numel(),), (1,)).clone()
         self.dtype = region.dtype
+        self.large = region.nbytes >= checks.LARGE
 
     @property
     def nbytes(self) -> int:
@@ -48,9 +50,12 @@ class Integers:
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, equal to the original."""
+        out: Tensor
         if self.bits not in WIDTHS:
-            copied: Tensor = self.codes.clone()
-            return copied.as_strided(size, stride)
+            return self.codes.clone().as_strided(size, stride)
+        if self.large:
+            out = _decode(self.codes, self.minimum, self.bits, size, stride, self.dtype)
+            return out
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _decode_into(out, self.codes, self.minimum, self.bits)
         return out

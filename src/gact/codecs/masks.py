@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import ops  # noqa: F401 - registers the operators
+from ..ops import checks
 
 _encode = torch.ops.gact.encode_mask.default
-# Into an empty tensor: passing size and stride to an operator costs twice as much as making one.
+# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
+_decode = torch.ops.gact.decode_mask.default
 _decode_into = torch.ops.gact.decode_mask_into.default
 
 
@@ -42,7 +43,7 @@ class Mask:
         test: The test and the two values.
     """
 
-    __slots__ = ("codes", "dtype", "test")
+    __slots__ = ("codes", "dtype", "large", "test")
 
     name = "mask"
     bits = 1
@@ -51,6 +52,7 @@ class Mask:
         self.codes = _encode(region, test.low, test.high)
         self.test = test
         self.dtype = region.dtype
+        self.large = region.nbytes >= checks.LARGE
 
     @property
     def nbytes(self) -> int:
@@ -59,6 +61,10 @@ class Mask:
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, each element ``on`` or ``off``."""
-        out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
+        out: Tensor
+        if self.large:
+            out = _decode(self.codes, self.test.off, self.test.on, size, stride, self.dtype)
+            return out
+        out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _decode_into(out, self.codes, self.test.off, self.test.on)
         return out

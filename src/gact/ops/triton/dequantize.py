@@ -9,7 +9,7 @@ import triton.language as tl
 
 from .elements import from_real
 from .fields import field_value, join_value, load_fields
-from .tiles import unpack_section
+from .tiles import existing, locate, unpack_section
 
 
 @triton.jit
@@ -54,21 +54,9 @@ def dequantize_kernel(
         TAIL: Dequantize the short last group, in a single program, instead of the full ones.
     """
     k = tl.arange(0, GROUP // 8)[None, :]
-    if TAIL:
-        group = groups.to(tl.int64) + tl.arange(0, ROWS)
-        there = (group == groups)[:, None]
-        source = tl.minimum(group, groups.to(tl.int64))
-        eighth = ((length + 31) // 32 * 4).to(tl.int32)
-        length = length.to(tl.int32)
-        inside = tl.minimum(k, eighth - 1)
-    else:
-        group = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        there = (group < groups)[:, None]
-        source = tl.minimum(group, groups.to(tl.int64) - 1)
-        eighth: tl.constexpr = GROUP // 8
-        inside = k
+    group, source, there, eighth = locate(groups, length, GROUP, ROWS, TAIL)
     minimum, scale = group_line(metadata_ptr, codes_ptr, source, GROUP // 8 * BITS)
-    base = codes_ptr + source[:, None] * (GROUP // 8 * BITS) + inside
+    base = codes_ptr + source[:, None] * (GROUP // 8 * BITS) + existing(k, eighth, TAIL)
     runs = ()
     for run in tl.static_range(BITS):
         runs = runs + (tl.load(base + run * eighth).to(tl.uint32),)
@@ -78,7 +66,7 @@ def dequantize_kernel(
         real = minimum[:, None] + unpack_section(runs, s, BITS).to(minimum.dtype) * scale[:, None]
         if dtype == tl.float16:
             real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
-        mask = there
+        mask = there[:, None]
         if TAIL:
-            mask = there & (k < eighth) & (s * eighth + k < length)
+            mask = mask & (k < eighth) & (s * eighth + k < length)
         tl.store(to + s * eighth, from_real(real, dtype), mask=mask)

@@ -17,9 +17,10 @@ def to_real(x: tl.tensor) -> tl.tensor:
     """float32 of float32, float16 and the int16 that stands for bfloat16; float64 of float64."""
     if x.dtype == tl.int16:
         return (x.to(tl.int32) << 16).to(tl.float32, bitcast=True)
-    if x.dtype == tl.float64:
+    elif x.dtype == tl.float64:
         return x
-    return x.to(tl.float32)
+    else:
+        return x.to(tl.float32)
 
 
 @triton.jit
@@ -30,9 +31,10 @@ def from_real(real: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
         bits = single.to(tl.uint32, bitcast=True)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         return tl.where(single == single, rounded, 0x7FC0).to(tl.int16)
-    if dtype == tl.float16:
+    elif dtype == tl.float16:
         return real.to(tl.float32).to(tl.float16)
-    return real.to(dtype)
+    else:
+        return real.to(dtype)
 
 
 @triton.jit
@@ -44,7 +46,8 @@ def round_half_even(real: tl.tensor, LARGEST: tl.constexpr) -> tl.tensor:
     real = tl.minimum(tl.maximum(real, 0.0), LARGEST)
     if real.dtype == tl.float64:
         return (real + 4503599627370496.0).to(tl.uint64, bitcast=True).to(tl.uint32)
-    return (real + 8388608.0).to(tl.uint32, bitcast=True) & 0x7FFFFF
+    else:
+        return (real + 8388608.0).to(tl.uint32, bitcast=True) & 0x7FFFFF
 
 
 @triton.jit
@@ -52,4 +55,5 @@ def divide(x: tl.tensor, y: tl.tensor) -> tl.tensor:
     """Quotient, correctly rounded; the plain operator is so in float64 only."""
     if x.dtype == tl.float64:
         return x / y
-    return tl.div_rn(x, y)
+    else:
+        return tl.div_rn(x, y)

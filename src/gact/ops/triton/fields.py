@@ -22,9 +22,10 @@ def field_down(real: tl.tensor) -> tl.tensor:
         bits = field.to(tl.uint32, bitcast=True)
         below = tl.where((bits >> 31) == 0, bits - 1, bits + 1)
         return tl.where(field.to(tl.float64) > real, below, bits)
-    bits = real.to(tl.uint32, bitcast=True)
-    inexact = (bits & 0xFFFF) != 0
-    return (bits >> 16) + (((bits >> 31) != 0) & inexact).to(tl.uint32)
+    else:
+        bits = real.to(tl.uint32, bitcast=True)
+        inexact = (bits & 0xFFFF) != 0
+        return (bits >> 16) + (((bits >> 31) != 0) & inexact).to(tl.uint32)
 
 
 @triton.jit
@@ -39,7 +40,8 @@ def field_value(bits: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
     """The number that the bits of a field mean, in the arithmetic's dtype."""
     if WIDE:
         return bits.to(tl.float32, bitcast=True).to(tl.float64)
-    return (bits << 16).to(tl.float32, bitcast=True)
+    else:
+        return (bits << 16).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -74,7 +76,8 @@ def value_bits(real: tl.tensor) -> tl.tensor:
     """The bits of a number, unsigned of its width."""
     if real.dtype == tl.float64:
         return real.to(tl.uint64, bitcast=True)
-    return real.to(tl.uint32, bitcast=True)
+    else:
+        return real.to(tl.uint32, bitcast=True)
 
 
 @triton.jit
@@ -92,10 +95,11 @@ def load_fields(ptr: tl.tensor, group: tl.tensor) -> tl.tuple:
     """Bits of minimum and scale of each group, uint32."""
     pair = tl.load(ptr + group)
     if ptr.dtype.element_ty == tl.int64:
-        pair = pair.to(tl.uint64, bitcast=True)
-        return pair.to(tl.uint32), (pair >> 32).to(tl.uint32)
-    pair = pair.to(tl.uint32, bitcast=True)
-    return pair & 0xFFFF, pair >> 16
+        both = pair.to(tl.uint64, bitcast=True)
+        return both.to(tl.uint32), (both >> 32).to(tl.uint32)
+    else:
+        word = pair.to(tl.uint32, bitcast=True)
+        return word & 0xFFFF, word >> 16
 
 
 @triton.jit
@@ -103,4 +107,5 @@ def join_value(minimum: tl.tensor, first: tl.tensor, WIDE: tl.constexpr) -> tl.t
     """The value of constant groups: upper half from the minimum field, lower half from the first code bytes."""
     if WIDE:
         return (minimum.to(tl.uint64) << 32 | first).to(tl.float64, bitcast=True)
-    return (minimum << 16 | first).to(tl.float32, bitcast=True)
+    else:
+        return (minimum << 16 | first).to(tl.float32, bitcast=True)

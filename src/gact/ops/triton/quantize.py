@@ -10,7 +10,7 @@ import triton.language as tl
 from .elements import divide, round_half_even, to_real
 from .fields import field_value, group_fields, store_fields
 from .random import group_key, hash_pair
-from .tiles import pack_run, places
+from .tiles import existing, locate, pack_run
 
 
 @triton.jit
@@ -27,55 +27,39 @@ def extremes(reals: tl.tuple) -> tl.tuple:
 
 
 @triton.jit
-def offset_pair(
-    key: tl.tensor, j: tl.tensor, ROUNDING: tl.constexpr, GROUP: tl.constexpr, TAIL: tl.constexpr
-) -> tl.tuple:
-    """What is added before cutting off the fraction, for the elements j and, unless in a short group, j + GROUP / 2."""
-    if ROUNDING == "nearest":
-        return 16384, 16384
-    if TAIL:
+def offset(key: tl.tensor, j: tl.tensor, ROUNDING: tl.constexpr, GROUP: tl.constexpr) -> tl.tensor:
+    """What is added to any element j of a group before its fraction is cut off."""
+    if ROUNDING == "stochastic":
         h = hash_pair(key, j % (GROUP // 2))
-        r = tl.where(j < GROUP // 2, h & 0x7FFF, h >> 17)
-        return r, r
-    h = hash_pair(key, j)
-    return h & 0x7FFF, h >> 17
+        return tl.where(j < GROUP // 2, h & 0x7FFF, h >> 17)
+    else:
+        return tl.full(j.shape, 16384, tl.uint32)
 
 
 @triton.jit
-def round_groups(
-    reals: tl.tuple,
-    fields: tl.tuple,
-    key: tl.tensor,
-    k: tl.tensor,
-    eighth: tl.tensor,
-    length: tl.tensor,
-    BITS: tl.constexpr,
-    ROUNDING: tl.constexpr,
-    GROUP: tl.constexpr,
-    TAIL: tl.constexpr,
+def offsets(
+    key: tl.tensor, k: tl.tensor, eighth: tl.tensor, ROUNDING: tl.constexpr, GROUP: tl.constexpr, TAIL: tl.constexpr
 ) -> tl.tuple:
-    """Codes of the eight sections, uint32; missing elements of a short group have code 0."""
-    WIDE: tl.constexpr = reals[0].dtype == tl.float64
-    minimum = field_value(fields[0], WIDE)[:, None]
-    scale = field_value(fields[1], WIDE)
-    # A power of two changes no rounding: this is (x - minimum) * (1 / scale) * 2^15.
-    inverse = (divide(tl.full(scale.shape, 1.0, scale.dtype), scale) * 32768.0)[:, None]
+    """The same for the eight sections. In full groups the sections s and s + 4 share their hashes."""
     lower = ()
     upper = ()
     for s in tl.static_range(4):
-        r, r_upper = offset_pair(key, s * eighth + k, ROUNDING, GROUP, TAIL)
-        if TAIL:
-            r_upper = offset_pair(key, (s + 4) * eighth + k, ROUNDING, GROUP, TAIL)[0]
-        t = round_half_even((reals[s] - minimum) * inverse, 32768.0 * (2**BITS - 1))
-        t_upper = round_half_even((reals[s + 4] - minimum) * inverse, 32768.0 * (2**BITS - 1))
-        code = (t + r) >> 15
-        code_upper = (t_upper + r_upper) >> 15
-        if TAIL:
-            code = tl.where(s * eighth + k < length, code, 0)
-            code_upper = tl.where((s + 4) * eighth + k < length, code_upper, 0)
-        lower = lower + (code,)
-        upper = upper + (code_upper,)
+        if TAIL or ROUNDING == "nearest":
+            lower = lower + (offset(key, s * eighth + k, ROUNDING, GROUP),)
+            upper = upper + (offset(key, (s + 4) * eighth + k, ROUNDING, GROUP),)
+        else:
+            h = hash_pair(key, s * eighth + k)
+            lower = lower + (h & 0x7FFF,)
+            upper = upper + (h >> 17,)
     return lower + upper
+
+
+@triton.jit
+def round_group(
+    real: tl.tensor, r: tl.tensor, minimum: tl.tensor, inverse: tl.tensor, LEVELS: tl.constexpr
+) -> tl.tensor:
+    """Codes of a section, uint32; ``inverse`` is 2^15 / scale, and the power of two changes no rounding."""
+    return (round_half_even((real - minimum) * inverse, 32768.0 * LEVELS) + r) >> 15
 
 
 @triton.jit(do_not_specialize=["groups", "length", "seed"])
@@ -108,33 +92,30 @@ def quantize_kernel(
         TAIL: Quantize the short last group, in a single program, instead of the full ones.
     """
     k = tl.arange(0, GROUP // 8)[None, :]
-    if TAIL:
-        group = groups.to(tl.int64) + tl.arange(0, ROWS)
-        there = group == groups
-        source = tl.minimum(group, groups.to(tl.int64))
-        eighth = ((length + 31) // 32 * 4).to(tl.int32)
-        length = length.to(tl.int32)
-    else:
-        group = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        there = group < groups
-        source = tl.minimum(group, groups.to(tl.int64) - 1)
-        eighth: tl.constexpr = GROUP // 8
+    group, source, there, eighth = locate(groups, length, GROUP, ROWS, TAIL)
     base = x_ptr + source[:, None] * GROUP
     reals = ()
     for s in tl.static_range(8):
-        reals = reals + (to_real(tl.load(base + places(s, k, eighth, length, TAIL))),)
+        reals = reals + (to_real(tl.load(base + existing(s * eighth + k, length, TAIL))),)
     low, high = extremes(reals)
     minimum, scale, rest, ordinary = group_fields(low, high, BITS)
     store_fields(metadata_ptr, group, minimum, scale, there)
-    key = group_key(seed, group)[:, None]
-    codes = round_groups(reals, (minimum, scale), key, k, eighth, length, BITS, ROUNDING, GROUP, TAIL)
+    WIDE: tl.constexpr = reals[0].dtype == tl.float64
+    line = field_value(minimum, WIDE)[:, None]
+    step = field_value(scale, WIDE)
+    inverse = (divide(tl.full(step.shape, 1.0, step.dtype), step) * 32768.0)[:, None]
+    r = offsets(group_key(seed, group)[:, None], k, eighth, ROUNDING, GROUP, TAIL)
+    codes = ()
+    for s in tl.static_range(8):
+        code = round_group(reals[s], r[s], line, inverse, 2**BITS - 1)
+        if TAIL:
+            code = tl.where(s * eighth + k < length, code, 0)
+        codes = codes + (code,)
     # Constant groups keep the lower half of their value in the first bytes of the first run; all other bytes are 0.
-    REST: tl.constexpr = 4 if reals[0].dtype == tl.float64 else 2
+    REST: tl.constexpr = 4 if WIDE else 2
     first = tl.where(k < REST, (rest[:, None] >> (8 * tl.minimum(k, REST - 1)).to(tl.uint32)) & 0xFF, 0)
     to = codes_ptr + group[:, None] * (GROUP // 8 * BITS) + k
-    mask = there[:, None]
-    if TAIL:
-        mask = mask & (k < eighth)
+    mask = there[:, None] & (k < eighth) if TAIL else there[:, None]
     for run in tl.static_range(BITS):
         packed = pack_run(codes, run, BITS)
         if run == 0:

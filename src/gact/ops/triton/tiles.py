@@ -16,12 +16,37 @@ import triton.language as tl
 
 
 @triton.jit
-def places(section: tl.constexpr, k: tl.tensor, eighth: tl.tensor, length: tl.tensor, TAIL: tl.constexpr) -> tl.tensor:
-    """Index in its group of each element of a section; in a short group the last element stands for missing ones."""
-    j = section * eighth + k
+def locate(
+    groups: tl.tensor, length: tl.tensor, GROUP: tl.constexpr, ROWS: tl.constexpr, TAIL: tl.constexpr
+) -> tl.tuple:
+    """Where this program's groups are.
+
+    Args:
+        groups: Number of full groups.
+        length: Elements of the short last group; unused without ``TAIL``.
+        GROUP: Elements per group.
+        ROWS: Groups of a program.
+        TAIL: Whether the program takes the short last group instead of full ones.
+
+    Returns:
+        Index of each group, int64; the same, but of an existing group also for rows past the end, so that loads need no mask; whether
+        the group exists; length of a section.
+    """
     if TAIL:
-        j = tl.minimum(j, length - 1)
-    return j
+        group = groups.to(tl.int64) + tl.arange(0, ROWS)
+        last = groups.to(tl.int64)
+        eighth = ((length + 31) // 32 * 4).to(tl.int32)
+    else:
+        group = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        last = groups.to(tl.int64) - 1
+        eighth = GROUP // 8
+    return group, tl.minimum(group, last), group <= last, eighth
+
+
+@triton.jit
+def existing(j: tl.tensor, length: tl.tensor, TAIL: tl.constexpr) -> tl.tensor:
+    """Indices of elements in their groups, of the last one instead of those that a short group lacks."""
+    return tl.minimum(j, length - 1) if TAIL else j
 
 
 @triton.jit
@@ -39,13 +64,17 @@ def pack_run(codes: tl.tuple, RUN: tl.constexpr, BITS: tl.constexpr) -> tl.tenso
 @triton.jit
 def unpack_section(runs: tl.tuple, SECTION: tl.constexpr, BITS: tl.constexpr) -> tl.tensor:
     """Codes of one section, from the bytes of all runs of each group, as uint32."""
-    code = tl.zeros_like(runs[0])
-    for p in tl.static_range(4):
-        W: tl.constexpr = 8 >> p
-        if BITS & W:
-            SHIFT: tl.constexpr = BITS & (15 - (2 * W - 1))
-            code |= ((runs[SHIFT + SECTION % W] >> (SECTION // W * W)) & (2**W - 1)) << SHIFT
+    code = unpack_plane(runs, SECTION, BITS, 0)
+    for p in tl.static_range(1, plane_count(BITS)):
+        code |= unpack_plane(runs, SECTION, BITS, plane_start(p, BITS))
     return code
+
+
+@triton.jit
+def unpack_plane(runs: tl.tuple, SECTION: tl.constexpr, BITS: tl.constexpr, SHIFT: tl.constexpr) -> tl.tensor:
+    """The code bits that the plane beginning with run ``SHIFT`` holds of one section, in their place."""
+    W: tl.constexpr = plane_width(SHIFT, BITS)
+    return ((runs[SHIFT + SECTION % W] >> (SECTION // W * W)) & (2**W - 1)) << SHIFT
 
 
 @triton.constexpr_function
@@ -58,3 +87,15 @@ def plane_width(run: int, bits: int) -> int:
 def plane_shift(run: int, bits: int) -> int:
     """Code bits below that plane, which is also the number of runs before it."""
     return bits & -(2 * plane_width(run, bits))
+
+
+@triton.constexpr_function
+def plane_start(plane: int, bits: int) -> int:
+    """First run of a plane, counted from 0: the planes before it are the widest."""
+    return sum([w for w in (8, 4, 2, 1) if bits & w][:plane])
+
+
+@triton.constexpr_function
+def plane_count(bits: int) -> int:
+    """Planes of a width."""
+    return bin(bits).count("1")

@@ -1,0 +1,104 @@
+// Elements of an ordinary group to codes of one byte each. See docs/codes.md, "Groups" and "Rounding".
+#pragma once
+
+#include "groups.h"
+#include "metadata.h"
+#include "random.h"
+
+#ifdef GACT_SIMD
+#include GACT_SIMD
+#endif
+
+namespace gact::GACT_TARGET {
+
+// One group's scale in the form the encoder needs: code = (clamp(round((x - minimum) * inverse), top) + r) >> kFraction. The factor
+// 2^kFraction is folded into the inverse, where it changes no rounding (if the product without it is subnormal, t is 0 either way).
+template <class Real>
+struct Encoder {
+  Real minimum;
+  Real inverse;
+  int32_t top;
+
+  Encoder(const Group<Real>& group, int bits)
+      : minimum(Fields<Real>::read(group.minimum)),
+        inverse(Real(1) / Fields<Real>::read(group.scale) * Real(1 << kFraction)),
+        top(((1 << bits) - 1) << kFraction) {}
+
+  // No lower clamp: x >= minimum in an ordinary group.
+  GACT_INLINE uint8_t operator()(Real x, uint32_t r) const {
+    const int32_t rounded = round_to_integer((x - minimum) * inverse);
+    const int32_t t = rounded < top ? rounded : top;
+    return static_cast<uint8_t>((static_cast<uint32_t>(t) + r) >> kFraction);
+  }
+};
+
+template <class Real>
+inline void encode_nearest(const Real* GACT_RESTRICT x, int64_t length, Encoder<Real> encode, uint8_t* GACT_RESTRICT codes) {
+  for (int64_t i = 0; i < length; ++i) codes[i] = encode(x[i], 1u << (kFraction - 1));
+}
+
+// Elements i and i + half share one hash; a short last group may lack the second.
+template <class Real>
+inline void encode_stochastic(const Real* GACT_RESTRICT x, int64_t length, int64_t half, Key key, Encoder<Real> encode,
+                              uint8_t* GACT_RESTRICT codes) {
+  const int64_t pairs = length > half ? length - half : 0;
+  const Real* high = x + half;
+  uint8_t* high_codes = codes + half;
+  for (int64_t i = 0; i < pairs; ++i) {
+    const uint32_t h = pair_hash(key, static_cast<uint32_t>(i));
+    codes[i] = encode(x[i], low_bits(h));
+    high_codes[i] = encode(high[i], high_bits(h));
+  }
+  const int64_t rest = length < half ? length : half;
+  for (int64_t i = pairs; i < rest; ++i) codes[i] = encode(x[i], low_bits(pair_hash(key, static_cast<uint32_t>(i))));
+}
+
+#ifdef GACT_SIMD
+constexpr int64_t kEncodeWhole = 8 * kLanes;  // the smallest group that encode_whole takes
+
+constexpr uint32_t kLaneSteps[16] = {0, kHashStep, 2 * kHashStep, 3 * kHashStep, 4 * kHashStep, 5 * kHashStep, 6 * kHashStep,
+                                     7 * kHashStep, 8 * kHashStep, 9 * kHashStep, 10 * kHashStep, 11 * kHashStep,
+                                     12 * kHashStep, 13 * kHashStep, 14 * kHashStep, 15 * kHashStep};
+
+// Codes of one vector, not clamped: the products exceed `top` by 2 at most, so that a code exceeds the largest by 1 at most. Clamping
+// the codes then gives what clamping the products would.
+template <class T>
+GACT_INLINE Words encode_vector(const T* x, Encoder<float> encode, Words r) {
+  return (round_to_words((load_floats(x) - encode.minimum) * encode.inverse) + r) >> kFraction;
+}
+
+// The hashes of a vector of counters up to their last step, h ^ (h >> 16), which the bits that are used need in part only. Shifting
+// and exclusive or commute, so the key is applied together with its shifted self.
+GACT_INLINE Words hash_vector(Words counter, uint32_t key) {
+  const Words h = (counter ^ (counter >> 16)) * 0x7FEB352Du;
+  return exclusive_or(h, h >> 15, Words{} + (key ^ (key >> 15))) * 0x846CA68Bu;
+}
+
+// A full group, four vectors of each half at a time.
+template <bool kStochastic, class T>
+inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key, uint8_t* GACT_RESTRICT codes) {
+  const int64_t half = group_size / 2;
+  const auto top = static_cast<uint8_t>(encode.top >> kFraction);
+  Words counter = load_words(kLaneSteps) + key.low;
+  for (int64_t i = 0; i < half; i += 4 * kLanes) {
+    Words low[4];
+    Words high[4];
+    for (int64_t v = 0; v < 4; ++v) {
+      Words low_r = Words{} + (1u << (kFraction - 1));
+      Words high_r = low_r;
+      if (kStochastic) {
+        const Words h = hash_vector(counter, key.high);
+        counter += static_cast<uint32_t>(kLanes) * kHashStep;
+        low_r = (h ^ (h >> 16)) & ((1u << kFraction) - 1u);
+        high_r = h >> (32 - kFraction);
+      }
+      low[v] = encode_vector(x + i + v * kLanes, encode, low_r);
+      high[v] = encode_vector(x + half + i + v * kLanes, encode, high_r);
+    }
+    store_bytes(codes + i, low[0], low[1], low[2], low[3], top);
+    store_bytes(codes + half + i, high[0], high[1], high[2], high[3], top);
+  }
+}
+#endif
+
+}  // namespace gact::GACT_TARGET
