@@ -27,8 +27,9 @@ void check_code(int64_t bits, int64_t group_size) {
                   "group_size must be a power of two from 32 to 1024, got ", group_size, ".");
 }
 
-std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, int64_t seed, bool stochastic) {
+std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, int64_t seed, int64_t rounding) {
   check_code(bits, group_size);
+  STD_TORCH_CHECK(rounding >= 0 && rounding <= 2, "rounding must be 0 (nearest), 1 (stochastic) or 2 (dithered), got ", rounding, ".");
   const Element element = element_of(x.scalar_type());
   x = dense(x);
   const int64_t numel = x.numel();
@@ -41,7 +42,7 @@ std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, 
   void* fields = metadata.mutable_data_ptr();
   const auto kernel = active_kernels().quantize[static_cast<int>(element)];
   for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), stochastic, out, fields, begin, end);
+    kernel(in, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), static_cast<Rounding>(rounding), out, fields, begin, end);
   });
   return {codes, metadata};
 }
@@ -57,7 +58,7 @@ bool check_metadata(const Tensor& metadata, int64_t groups) {
   return dtype == ScalarType::Float;
 }
 
-void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, bool stream,
+void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, int64_t seed, bool stream,
                        const Tensor& out) {
   const int64_t numel = out.numel();
   const Element element = element_of(out.scalar_type());
@@ -68,23 +69,23 @@ void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits
   void* to = out.mutable_data_ptr();
   const auto kernel = active_kernels().dequantize[wide][static_cast<int>(element)];
   for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, fields, numel, static_cast<int>(bits), group_size, stream, to, begin, end);
+    kernel(in, fields, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), stream, to, begin, end);
   });
 }
 
 Tensor dequantize(Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, std::vector<int64_t> size,
-                  std::vector<int64_t> stride, ScalarType dtype) {
+                  std::vector<int64_t> stride, ScalarType dtype, int64_t seed) {
   check_code(bits, group_size);
   Tensor out = empty_dense(size, stride, dtype);
-  dequantize_groups(codes, metadata, bits, group_size, /*stream=*/false, out);
+  dequantize_groups(codes, metadata, bits, group_size, seed, /*stream=*/false, out);
   return out;
 }
 
-void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size) {
+void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, int64_t seed) {
   check_code(bits, group_size);
   check_dense(out, "out");
   const bool stream = out.numel() * static_cast<int64_t>(out.element_size()) >= kStreamBytes;
-  dequantize_groups(codes, metadata, bits, group_size, stream, out);
+  dequantize_groups(codes, metadata, bits, group_size, seed, stream, out);
 }
 
 int64_t count_poisoned(Tensor metadata) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "metadata.h"
+#include "random.h"
 
 #ifdef GACT_SIMD
 #include GACT_SIMD
@@ -14,7 +15,29 @@ GACT_INLINE void decode_elements(const uint8_t* GACT_RESTRICT codes, int64_t len
   for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
 }
 
+// A dithered code stands for the middle of the values that its shared bits leave possible: code + (3 - 2 d) / 8.
+GACT_INLINE int32_t eighths(uint32_t code, uint32_t shared) { return static_cast<int32_t>(8 * code + 3) - static_cast<int32_t>(2 * shared); }
+
+template <class Real, class T>
+inline void decode_dithered_elements(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale,
+                                     const SharedBits& shared, T* GACT_RESTRICT out) {
+  const Real eighth = scale * Real(0.125);
+  for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(eighths(codes[i], shared(i))) * eighth, out + i);
+}
+
 #ifdef GACT_SIMD
+template <bool kStream, class T>
+GACT_INLINE void decode_dithered_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale,
+                                         const SharedBits& shared, T* GACT_RESTRICT out) {
+  const Floats minimums = Floats{} + minimum;
+  const Floats eighth = Floats{} + scale * 0.125f;
+  for (int64_t i = 0; i < length; i += kLanes) {
+    const Words bits = (load_words(shared.at(i)) >> SharedBits::shift(i)) & 3u;
+    const Words steps = (load_bytes(codes + i) << 3) + 3u - (bits << 1);
+    store_numbers<kStream>(out + i, clamp_to<T>(multiply_add(to_floats(steps), eighth, minimums)));
+  }
+}
+
 template <bool kStream, class T>
 GACT_INLINE void decode_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale, T* GACT_RESTRICT out) {
   const Floats minimums = Floats{} + minimum;
@@ -38,6 +61,21 @@ inline void decode_group(const uint8_t* codes, int64_t length, Real minimum, Rea
   }
 #endif
   decode_elements(codes, length, minimum, scale, out);
+}
+
+template <class Real, class T>
+inline void decode_dithered_group(const uint8_t* codes, int64_t length, Real minimum, Real scale, Key key, bool stream, T* out) {
+  const SharedBits shared(key, length);
+#ifdef GACT_SIMD
+  if constexpr (sizeof(Real) == sizeof(float)) {
+    if (length % kLanes == 0) {
+      stream ? decode_dithered_vectors<true>(codes, length, minimum, scale, shared, out)
+             : decode_dithered_vectors<false>(codes, length, minimum, scale, shared, out);
+      return;
+    }
+  }
+#endif
+  decode_dithered_elements(codes, length, minimum, scale, shared, out);
 }
 
 template <class Real, class T>

@@ -9,9 +9,10 @@
 
 namespace gact::GACT_TARGET {
 
-// Groups begin .. end - 1 of a tensor, written past the caches if `stream` and the memory is aligned. Real is the arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
+// Groups begin .. end - 1 of a tensor, written past the caches if `stream` and the memory is aligned. Real is the arithmetic of the
+// codes (that of the tensor they came from), T the dtype asked for.
 template <class Real, class T>
-void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, bool stream,
+void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, uint64_t seed, bool stream,
                 void* output, int64_t begin, int64_t end) {
   using F = Fields<Real>;
   using Field = typename F::Field;
@@ -36,7 +37,12 @@ void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int b
     }
     // A poisoned group needs no case of its own: NaN + 0 * NaN is NaN.
     unpack(packed, padded_length(length), unpacked);
-    decode_group(unpacked, length, F::read(fields[0]), F::read(fields[1]), stream, out);
+    if (fields[1] & F::kSign) {
+      const Real scale = F::read(static_cast<Field>(fields[1] ^ F::kSign));
+      decode_dithered_group(unpacked, length, F::read(fields[0]), scale, group_key(seed, g), stream, out);
+    } else {
+      decode_group(unpacked, length, F::read(fields[0]), F::read(fields[1]), stream, out);
+    }
   }
 #ifdef GACT_SIMD
   if (stream) fence();

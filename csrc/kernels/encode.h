@@ -4,6 +4,7 @@
 #include "groups.h"
 #include "metadata.h"
 #include "random.h"
+#include "table.h"
 
 #ifdef GACT_SIMD
 #include GACT_SIMD
@@ -25,10 +26,13 @@ struct Encoder {
         top(((1 << bits) - 1) << kFraction) {}
 
   // No lower clamp: x >= minimum in an ordinary group.
-  GACT_INLINE uint8_t operator()(Real x, uint32_t r) const {
+  GACT_INLINE int32_t fixed_point(Real x) const {
     const int32_t rounded = round_to_integer((x - minimum) * inverse);
-    const int32_t t = rounded < top ? rounded : top;
-    return static_cast<uint8_t>((static_cast<uint32_t>(t) + r) >> kFraction);
+    return rounded < top ? rounded : top;
+  }
+
+  GACT_INLINE uint8_t operator()(Real x, uint32_t r) const {
+    return static_cast<uint8_t>((static_cast<uint32_t>(fixed_point(x)) + r) >> kFraction);
   }
 };
 
@@ -53,6 +57,31 @@ inline void encode_stochastic(const Real* GACT_RESTRICT x, int64_t length, int64
   for (int64_t i = pairs; i < rest; ++i) codes[i] = encode(x[i], low_bits(pair_hash(key, static_cast<uint32_t>(i))));
 }
 
+template <class Real>
+inline void encode_dithered(const Real* GACT_RESTRICT x, int64_t length, int64_t half, Key key, Encoder<Real> encode,
+                            uint8_t* GACT_RESTRICT codes) {
+  const SharedBits shared(key, length);
+  for (int64_t j = 0; j < length; ++j) {
+    const uint32_t h = pair_hash(key, static_cast<uint32_t>(j % half));
+    codes[j] = encode(x[j], dither(shared(j), j < half ? low_bits(h) : high_bits(h)));
+  }
+}
+
+// Whether dither leaves less variance in a group than plain stochastic rounding, judged by its first elements: 17/192 of the squared
+// scale against the mean of f (1 - f), f being what a value has beyond a level.
+constexpr int64_t kJudged = 64;
+
+template <class T, class Real>
+inline bool dither_pays(const T* GACT_RESTRICT x, int64_t length, Encoder<Real> encode) {
+  const int64_t judged = length < kJudged ? length : kJudged;
+  int32_t sum = 0;
+  for (int64_t j = 0; j < judged; ++j) {
+    const int32_t f = encode.fixed_point(to_real(x[j])) & ((1 << kFraction) - 1);
+    sum += (f * ((1 << kFraction) - f)) >> kFraction;
+  }
+  return 192 * static_cast<int64_t>(sum) > (17ll << kFraction) * judged;
+}
+
 #ifdef GACT_SIMD
 constexpr int64_t kEncodeWhole = 8 * kLanes;  // the smallest group that encode_whole takes
 
@@ -74,11 +103,19 @@ GACT_INLINE Words hash_vector(Words counter, uint32_t key) {
   return exclusive_or(h, h >> 15, Words{} + (key ^ (key >> 15))) * 0x846CA68Bu;
 }
 
+template <Rounding kRounding>
+GACT_INLINE Words dither_vector(const SharedBits& shared, int64_t j, Words r) {
+  if (kRounding != Rounding::kDithered) return r;
+  const Words bits = (load_words(shared.at(j)) >> SharedBits::shift(j)) & 3u;
+  return (bits << (kFraction - 2)) | (r & ((1u << (kFraction - 2)) - 1u));
+}
+
 // A full group, four vectors of each half at a time.
-template <bool kStochastic, class T>
+template <Rounding kRounding, class T>
 inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key, uint8_t* GACT_RESTRICT codes) {
   const int64_t half = group_size / 2;
   const auto top = static_cast<uint8_t>(encode.top >> kFraction);
+  const SharedBits shared(key, kRounding == Rounding::kDithered ? group_size : 0);
   Words counter = load_words(kLaneSteps) + key.low;
   for (int64_t i = 0; i < half; i += 4 * kLanes) {
     Words low[4];
@@ -86,11 +123,11 @@ inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<f
     for (int64_t v = 0; v < 4; ++v) {
       Words low_r = Words{} + (1u << (kFraction - 1));
       Words high_r = low_r;
-      if (kStochastic) {
+      if (kRounding != Rounding::kNearest) {
         const Words h = hash_vector(counter, key.high);
         counter += static_cast<uint32_t>(kLanes) * kHashStep;
-        low_r = (h ^ (h >> 16)) & ((1u << kFraction) - 1u);
-        high_r = h >> (32 - kFraction);
+        low_r = dither_vector<kRounding>(shared, i + v * kLanes, (h ^ (h >> 16)) & ((1u << kFraction) - 1u));
+        high_r = dither_vector<kRounding>(shared, half + i + v * kLanes, h >> (32 - kFraction));
       }
       low[v] = encode_vector(x + i + v * kLanes, encode, low_r);
       high[v] = encode_vector(x + half + i + v * kLanes, encode, high_r);

@@ -15,6 +15,7 @@ struct Fields<float> {
   using Integer = int32_t;  // the bits of a float
   static constexpr int kHalf = 16;
   static constexpr Field kNaN = 0x7FC0;
+  static constexpr Field kSign = 0x8000;  // of a scale: the group is dithered
   static GACT_INLINE Field down(float value) {
     const uint32_t bits = bit_cast<uint32_t>(value);
     return static_cast<Field>((bits + ((bits >> 31) != 0 ? 0xFFFFu : 0u)) >> 16);
@@ -29,6 +30,7 @@ struct Fields<double> {
   using Integer = int64_t;
   static constexpr int kHalf = 32;
   static constexpr Field kNaN = 0x7FC00000;
+  static constexpr Field kSign = 0x80000000;
   static GACT_INLINE Field step(Field bits, bool away) { return away ? bits + 1 : bits - 1; }
   // Conversion rounds to nearest; one step of the float's bits corrects it where that went the wrong way. A step from +0 downward
   // is the smallest negative float.

@@ -13,22 +13,25 @@ namespace gact::GACT_TARGET {
 
 // Codes of an ordinary group, one byte each.
 template <class T, class Real>
-inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder<Real> encode, Key key, bool stochastic,
+inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder<Real> encode, Key key, Rounding rounding,
                          uint8_t* codes) {
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length == group_size && group_size >= kEncodeWhole) {
-      stochastic ? encode_whole<true>(x, group_size, encode, key, codes) : encode_whole<false>(x, group_size, encode, key, codes);
-      return;
+      switch (rounding) {
+        case Rounding::kNearest: return encode_whole<Rounding::kNearest>(x, group_size, encode, key, codes);
+        case Rounding::kStochastic: return encode_whole<Rounding::kStochastic>(x, group_size, encode, key, codes);
+        case Rounding::kDithered: return encode_whole<Rounding::kDithered>(x, group_size, encode, key, codes);
+      }
     }
   }
 #endif
   alignas(64) Real converted[kLargestGroup];
   const Real* reals = real_view(x, length, converted);
-  if (stochastic) {
-    encode_stochastic(reals, length, group_size / 2, key, encode, codes);
-  } else {
-    encode_nearest(reals, length, encode, codes);
+  switch (rounding) {
+    case Rounding::kNearest: encode_nearest(reals, length, encode, codes); break;
+    case Rounding::kStochastic: encode_stochastic(reals, length, group_size / 2, key, encode, codes); break;
+    case Rounding::kDithered: encode_dithered(reals, length, group_size / 2, key, encode, codes); break;
   }
   const int64_t padded = padded_length(length);
   for (int64_t i = length; i < padded; ++i) codes[i] = 0;
@@ -37,7 +40,7 @@ inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder
 // Groups begin .. end - 1 of a tensor. The next group is measured before the current one is encoded: its metadata take a chain of slow
 // operations, which then run while there is other work.
 template <class T>
-void quantize(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, bool stochastic, uint8_t* codes,
+void quantize(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, Rounding rounding, uint8_t* codes,
               void* metadata, int64_t begin, int64_t end) {
   using Real = typename Arithmetic<T>::Real;
   using Field = typename Fields<Real>::Field;
@@ -52,16 +55,26 @@ void quantize(const void* input, int64_t numel, int bits, int64_t group_size, ui
     const int64_t length = length_of(g);
     prefetch_ahead<false>(x + g * group_size, length);
     if (g + 1 < end) next = measured(g + 1);
-    const Field fields[2] = {group.minimum, group.scale};
-    __builtin_memcpy(static_cast<uint8_t*>(metadata) + g * sizeof(fields), fields, sizeof(fields));
+    Field fields[2] = {group.minimum, group.scale};
+    const auto write_fields = [&] { __builtin_memcpy(static_cast<uint8_t*>(metadata) + g * sizeof(fields), fields, sizeof(fields)); };
     uint8_t* out = codes + g * bytes;
     if (group.kind != Kind::kOrdinary) {
       __builtin_memset(out, 0, static_cast<size_t>(code_bytes(length, bits)));
       __builtin_memcpy(out, &group.rest, sizeof(group.rest));
+      write_fields();
       continue;
     }
     const Encoder<Real> encode(group, bits);
-    encode_group(x + g * group_size, length, group_size, encode, group_key(seed, g), stochastic, unpacked);
+    Rounding how = rounding;
+    if (rounding == Rounding::kDithered) {
+      if (dither_pays(x + g * group_size, length, encode)) {
+        fields[1] |= Fields<Real>::kSign;
+      } else {
+        how = Rounding::kStochastic;
+      }
+    }
+    write_fields();
+    encode_group(x + g * group_size, length, group_size, encode, group_key(seed, g), how, unpacked);
     kPack[bits](unpacked, padded_length(length), out);
   }
 }

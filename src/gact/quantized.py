@@ -14,7 +14,7 @@ from .ops import checks
 _quantize = torch.ops.gact.quantize.default
 _dequantize = torch.ops.gact.dequantize.default
 
-Rounding = Literal["stochastic", "nearest"]
+Rounding = Literal["stochastic", "dithered", "nearest"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -32,6 +32,7 @@ class QuantizedTensor:
         size: Size of the tensor.
         stride: Stride of the tensor, dense.
         dtype: Dtype of the tensor.
+        seed: Key of the rounding, which decoding of dithered groups needs.
     """
 
     codes: Tensor
@@ -41,6 +42,7 @@ class QuantizedTensor:
     size: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
+    seed: int = 0
 
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:
         """The tensor that the codes stand for, in fresh memory.
@@ -53,7 +55,7 @@ class QuantizedTensor:
         """
         to = self.dtype if dtype is None else dtype
         checks.check_dtype(to)
-        layout = (self.size, self.stride, to)
+        layout = (self.size, self.stride, to, self.seed)
         decoded: Tensor = _dequantize(self.codes, self.metadata, self.bits, self.group_size, *layout)
         return decoded
 
@@ -72,11 +74,11 @@ class QuantizedTensor:
 
     @property
     def scale(self) -> Tensor:
-        """Step between neighbouring codes in each group, a view ``[groups]``: 0 for a constant group, which is exact.
+        """Step between neighbouring codes in each group, ``[groups]``: 0 for a constant group, which is exact.
 
         NaN marks a group that held NaN, an infinity or a magnitude of 2^100 and more; all its elements decode to NaN.
         """
-        return self.metadata[:, 1]
+        return self.metadata[:, 1].abs()
 
     @property
     def device(self) -> torch.device:
@@ -110,6 +112,7 @@ class QuantizedTensor:
             "size": tuple(self.size),
             "stride": tuple(self.stride),
             "dtype": self.dtype,
+            "seed": self.seed,
         }
 
     @classmethod
@@ -165,7 +168,8 @@ def quantize(
             stride that ``torch.empty_like(x)`` has: the same order of dimensions.
         bits: Width of a code, 1 to 8.
         group_size: Elements per group, a power of two from 32 to 1024. Each group costs 4 bytes more (8 for float64).
-        rounding: ``"stochastic"``, unbiased, or ``"nearest"``, with a smaller error.
+        rounding: ``"stochastic"``, unbiased; ``"dithered"``, unbiased with about half the variance, but values on a
+            level come back exactly only where a whole group lies on levels; or ``"nearest"``, with the smallest error.
         seed: Key of the stochastic rounding, any int64: the same seed gives the same codes on every device.
 
     Returns:
@@ -178,8 +182,8 @@ def quantize(
     _check_quantize(x, bits, group_size, rounding, seed)
     x = x.detach()
     stride = x.stride() if checks.is_dense(x.shape, x.stride()) else torch.empty_like(x, device="meta").stride()
-    codes, metadata = _quantize(x, bits, group_size, seed, rounding == "stochastic")
-    return QuantizedTensor(codes, metadata, bits, group_size, x.shape, stride, x.dtype)
+    codes, metadata = _quantize(x, bits, group_size, seed, checks.ROUNDINGS.index(rounding))
+    return QuantizedTensor(codes, metadata, bits, group_size, x.shape, stride, x.dtype, seed)
 
 
 def _check_quantize(x: Tensor, bits: int, group_size: int, rounding: str, seed: int) -> None:
@@ -190,8 +194,8 @@ def _check_quantize(x: Tensor, bits: int, group_size: int, rounding: str, seed: 
         raise ValueError(f"x must be a strided tensor, got {kind}. Quantize its values tensor instead.")
     checks.check_dtype(x.dtype)
     checks.check_code(bits, group_size)
-    if rounding not in ("stochastic", "nearest"):
-        raise ValueError(f"rounding must be 'stochastic' or 'nearest', got {rounding!r}.")
+    if rounding not in checks.ROUNDINGS:
+        raise ValueError(f"rounding must be 'stochastic', 'dithered' or 'nearest', got {rounding!r}.")
     if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
         raise ValueError(f"seed must be a whole number of 64 bits (signed), got {seed!r}.")
 

@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from gact.ops import reference
+from gact.ops.checks import ROUNDINGS
 
 quantize = torch.ops.gact.quantize.default
 dequantize = torch.ops.gact.dequantize.default
+NEAREST, STOCHASTIC, DITHERED = range(len(ROUNDINGS))
 
 
 def round_trip(
-    x: Tensor, bits: int, group_size: int = 256, seed: int = 0, stochastic: bool = True
+    x: Tensor, bits: int, group_size: int = 256, seed: int = 0, rounding: int = STOCHASTIC
 ) -> tuple[Tensor, Tensor]:
     """The decoded vector and each element's scale."""
-    codes, metadata = quantize(x, bits, group_size, seed, stochastic)
-    scale = metadata[:, 1].to(torch.float64).repeat_interleave(group_size)[: x.numel()]
-    return dequantize(codes, metadata, bits, group_size, x.shape, x.stride(), x.dtype), scale
+    codes, metadata = quantize(x, bits, group_size, seed, rounding)
+    scale = metadata[:, 1].abs().to(torch.float64).repeat_interleave(group_size)[: x.numel()]
+    return dequantize(codes, metadata, bits, group_size, x.shape, x.stride(), x.dtype, seed), scale
 
 
 def storage_rounding(x: Tensor, back: Tensor) -> Tensor:
@@ -33,12 +35,12 @@ def storage_rounding(x: Tensor, back: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", op_cases.DTYPES)
 @pytest.mark.parametrize("bits", op_cases.WIDTHS)
-@pytest.mark.parametrize("stochastic", [True, False])
-def test_error_bound(bits: int, dtype: torch.dtype, stochastic: bool) -> None:
+@pytest.mark.parametrize("rounding", range(3), ids=ROUNDINGS)
+def test_error_bound(bits: int, dtype: torch.dtype, rounding: int) -> None:
     for seed, offset in enumerate((0.0, 50.0, -3.0)):
         x = (op_cases.random(5001, torch.float64, seed) + offset).to(dtype)
-        back, scale = round_trip(x, bits, 128, seed, stochastic)
-        bound = scale * (1.0 if stochastic else 0.5 + 2.0**-16) + storage_rounding(x, back)
+        back, scale = round_trip(x, bits, 128, seed, rounding)
+        bound = scale * (0.5 + 2.0**-16 if rounding == NEAREST else 1.0) + storage_rounding(x, back)
         assert ((back.double() - x.double()).abs() <= bound).all()
 
 
@@ -80,6 +82,43 @@ def test_biased_rounding_is_rejected(biased: Callable[[Tensor], Tensor], monkeyp
     monkeypatch.setattr(reference, "rounding_bits", lambda *arguments: biased(fair(*arguments)))
     overall, worst = bias_scores(lambda x, bits: reference.quantize(x, bits, 256, 77, True), bits=3)
     assert overall > 4 or worst > 5
+
+
+@pytest.mark.parametrize("bits", op_cases.WIDTHS)
+def test_dither_is_unbiased_with_half_the_variance(bits: int) -> None:
+    """Elements of a dithered group have 15 to 18 192nds of the squared scale as variance, and the right mean."""
+    group, repeats = op_cases.random(256, torch.float32, seed=bits), 16384
+    codes, metadata = quantize(group.repeat(repeats), bits, 256, 77, DITHERED)
+    assert (metadata[:, 1] < 0).all()
+    back = dequantize(codes, metadata, bits, 256, [repeats * 256], [1], torch.float32, 77).view(repeats, 256)
+    error = (back.double() - group.double()) / metadata[0, 1].double().abs()
+    assert error.abs().max() <= 5 / 8 + 1e-4
+    variance, mean = error.var(dim=0), error.mean(dim=0)
+    assert 0.94 * 15 / 192 < variance.min()
+    assert variance.max() < 1.06 * 18 / 192
+    assert abs(variance.mean() / (17 / 192) - 1) < 0.03
+    assert mean.abs().max() < 5 * (17 / 192 / repeats) ** 0.5
+    assert mean.sum().abs() < 4 * (256 * 17 / 192 / repeats) ** 0.5
+    # Errors of neighbours, and of elements that share a hash, are independent.
+    for shift in (1, 16, 128):
+        together = (error[:, :-shift] * error[:, shift:]).mean(dim=0) / (17 / 192)
+        assert together.abs().max() < 5 / repeats**0.5
+
+
+def test_shared_bits_of_another_seed_do_not_decode() -> None:
+    x = op_cases.random(4096, torch.float32, seed=1)
+    codes, metadata = quantize(x, 4, 256, 1, DITHERED)
+    scale = metadata[:, 1].abs().double().repeat_interleave(256)
+    right, wrong = (dequantize(codes, metadata, 4, 256, [4096], [1], torch.float32, seed) for seed in (1, 2))
+    assert ((right - x).abs() / scale).max() <= 5 / 8 + 1e-4
+    assert ((wrong - x).abs() / scale).max() > 1
+
+
+def test_groups_on_the_grid_are_not_dithered() -> None:
+    x = torch.arange(16.0).repeat(64)
+    codes, metadata = quantize(x, 4, 256, 3, DITHERED)
+    assert (metadata[:, 1] == 1).all()
+    assert torch.equal(dequantize(codes, metadata, 4, 256, x.shape, x.stride(), x.dtype, 3), x)
 
 
 @pytest.mark.parametrize("bits", op_cases.WIDTHS)

@@ -18,7 +18,7 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", op_cases.DTYPES)
-@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+@pytest.mark.parametrize("rounding", ["stochastic", "dithered", "nearest"])
 def test_round_trip_keeps_size_stride_and_dtype(dtype: torch.dtype, rounding: Any) -> None:
     x = images().to(dtype)
     q = gact.quantize(x, 8, group_size=64, rounding=rounding)
@@ -100,7 +100,7 @@ def test_result_does_not_require_grad() -> None:
         ({"bits": 0}, ValueError, r"bits must be a whole number from 1 to 8, got 0\."),
         ({"bits": 4.0}, ValueError, r"bits must be a whole number from 1 to 8, got 4\.0\."),
         ({"group_size": 16}, ValueError, r"group_size must be a power of two from 32 to 1024, got 16\."),
-        ({"rounding": "up"}, ValueError, r"rounding must be 'stochastic' or 'nearest', got 'up'"),
+        ({"rounding": "up"}, ValueError, r"rounding must be 'stochastic', 'dithered' or 'nearest', got 'up'"),
         ({"seed": 2**63}, ValueError, r"seed must be a whole number of 64 bits \(signed\), got 9223372036854775808"),
         ({"seed": 0.5}, ValueError, r"seed must be .* got 0\.5"),
     ],

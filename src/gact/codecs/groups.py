@@ -13,6 +13,7 @@ _dequantize = torch.ops.gact.dequantize.default
 _dequantize_into = torch.ops.gact.dequantize_into.default
 _count_poisoned = torch.ops.gact.count_poisoned.default
 
+DITHERED = checks.ROUNDINGS.index("dithered")
 DTYPES = frozenset(checks.DTYPES)
 
 
@@ -26,12 +27,13 @@ class Groups:
         seed: Key of the random stream, any int64.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata")
+    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "seed")
 
     name = "groups"
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
-        self.codes, self.metadata = _quantize(region, bits, group_size, seed, True)
+        self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)
+        self.seed = seed
         self.bits = bits
         self.group_size = group_size
         self.dtype = region.dtype
@@ -50,8 +52,10 @@ class Groups:
         """A fresh tensor of that size and dense stride."""
         out: Tensor
         if self.large:
-            out = _dequantize(self.codes, self.metadata, self.bits, self.group_size, size, stride, self.dtype)
+            out = _dequantize(
+                self.codes, self.metadata, self.bits, self.group_size, size, stride, self.dtype, self.seed
+            )
             return out
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
-        _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size)
+        _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
         return out

@@ -10,6 +10,7 @@ from torch import Tensor
 WIDTHS = range(1, 9)
 GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+ROUNDINGS = ("nearest", "stochastic", "dithered")
 MASK_DTYPES = (*DTYPES, torch.bool)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 INTEGER_WIDTHS = (1, 2, 4, 8, 16, 32)
@@ -42,6 +43,12 @@ def check_code(bits: int, group_size: int) -> None:
         raise ValueError(f"bits must be a whole number from 1 to 8, got {bits}.")
     if group_size not in GROUP_SIZES:
         raise ValueError(f"group_size must be a power of two from 32 to 1024, got {group_size}.")
+
+
+def check_rounding(rounding: int) -> None:
+    """Raise ValueError unless it is one of ``ROUNDINGS`` by number."""
+    if rounding not in range(len(ROUNDINGS)):
+        raise ValueError(f"rounding must be 0 (nearest), 1 (stochastic) or 2 (dithered), got {rounding}.")
 
 
 def check_dtype(dtype: torch.dtype) -> None:

@@ -10,6 +10,10 @@ FRACTION = 15
 """Fractional bits of a code before rounding, and random bits of an element."""
 
 
+SHARED_COUNTER = 512
+"""First counter of the shared bits; those of pairs of elements are below."""
+
+
 def _int64(value: int) -> int:
     """The signed integer with the lower 64 bits of ``value``."""
     return (value + 2**63) % 2**64 - 2**63
@@ -28,15 +32,30 @@ def group_keys(seed: int, groups: Tensor) -> Tensor:
     return z ^ _shift_right(z, 31)
 
 
-def rounding_bits(seed: int, first_group: int, shape: tuple[int, int], group_size: int, device: torch.device) -> Tensor:
-    """15 random bits for each element of groups of one length, int64 of that shape: groups, elements of a group."""
-    count, length = shape
-    keys = group_keys(seed, torch.arange(first_group, first_group + count, device=device))[:, None]
-    half = group_size // 2
-    i = torch.arange(min(length, half), device=device)
-    h = ((keys & MASK32) + i * 0x9E3779B9) & MASK32
+def _hashes(keys: Tensor, counters: Tensor) -> Tensor:
+    """One 32-bit hash for each key and counter."""
+    h = ((keys & MASK32) + counters * 0x9E3779B9) & MASK32
     h = ((h ^ (h >> 16)) * 0x7FEB352D) & MASK32
     h = h ^ _shift_right(keys, 32)
     h = ((h ^ (h >> 15)) * 0x846CA68B) & MASK32
-    h = h ^ (h >> 16)
+    return h ^ (h >> 16)
+
+
+def _keys(seed: int, first_group: int, count: int, device: torch.device) -> Tensor:
+    return group_keys(seed, torch.arange(first_group, first_group + count, device=device))[:, None]
+
+
+def rounding_bits(seed: int, first_group: int, shape: tuple[int, int], group_size: int, device: torch.device) -> Tensor:
+    """15 random bits for each element of groups of one length, int64 of that shape: groups, elements of a group."""
+    count, length = shape
+    half = group_size // 2
+    h = _hashes(_keys(seed, first_group, count, device), torch.arange(min(length, half), device=device))
     return torch.cat((h & (2**FRACTION - 1), (h >> (32 - FRACTION))[:, : max(length - half, 0)]), dim=1)
+
+
+def shared_bits(seed: int, first_group: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Two more for each element, of a stream that the decoder draws again; int64 of that shape."""
+    count, length = shape
+    j = torch.arange(length, device=device)
+    h = _hashes(_keys(seed, first_group, count, device), SHARED_COUNTER + j // 256 * 16 + j % 16)
+    return (h >> (2 * (j // 16 % 16))) & 3

@@ -13,10 +13,10 @@ from torch import Tensor
 from . import checks
 
 SCHEMAS = (
-    "quantize(Tensor x, int bits, int group_size, int seed, bool stochastic) -> (Tensor codes, Tensor metadata)",
+    "quantize(Tensor x, int bits, int group_size, int seed, int rounding) -> (Tensor codes, Tensor metadata)",
     "dequantize(Tensor codes, Tensor metadata, int bits, int group_size, SymInt[] size, SymInt[] stride, "
-    "ScalarType dtype) -> Tensor",
-    "dequantize_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size) -> ()",
+    "ScalarType dtype, int seed=0) -> Tensor",
+    "dequantize_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size, int seed=0) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
     "pack_bits(Tensor codes, int bits, int group_size) -> Tensor",
     "unpack_bits(Tensor packed, int bits, int group_size, SymInt numel) -> Tensor",
@@ -33,8 +33,9 @@ NAMES = tuple(schema.partition("(")[0] for schema in SCHEMAS)
 LIBRARY = torch.library.Library("gact", "DEF")
 
 
-def _fake_quantize(x: Tensor, bits: int, group_size: int, seed: int, stochastic: bool) -> tuple[Tensor, Tensor]:
+def _fake_quantize(x: Tensor, bits: int, group_size: int, seed: int, rounding: int) -> tuple[Tensor, Tensor]:
     checks.check_code(bits, group_size)
+    checks.check_rounding(rounding)
     checks.check_dtype(x.dtype)
     numel = x.numel()
     codes = x.new_empty((checks.code_bytes(numel, bits),), dtype=torch.uint8)
@@ -49,13 +50,16 @@ def _fake_dequantize(
     size: Sequence[int],
     stride: Sequence[int],
     dtype: torch.dtype,
+    seed: int = 0,
 ) -> Tensor:
     checks.check_code(bits, group_size)
     checks.check_dtype(dtype)
     return codes.new_empty_strided(size, stride, dtype=dtype)
 
 
-def _fake_dequantize_into(out: Tensor, codes: Tensor, metadata: Tensor, bits: int, group_size: int) -> None:
+def _fake_dequantize_into(
+    out: Tensor, codes: Tensor, metadata: Tensor, bits: int, group_size: int, seed: int = 0
+) -> None:
     checks.check_code(bits, group_size)
     checks.check_dtype(out.dtype)
 
