@@ -61,6 +61,7 @@ kernels = CppExtension(
         "-ffp-contract=off",
         "-fno-math-errno",
         "-fno-trapping-math",
+        f"-fmacro-prefix-map={Path.cwd()}/=",  # error messages name the file, not the machine that built it
     ],
 )
 

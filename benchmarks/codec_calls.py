@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-import gact  # noqa: F401 - defines the operators
+from gact.ops import checks
 
-ROUNDINGS = ("stochastic", "nearest")
+ROUNDINGS = ("stochastic", "dithered", "nearest")
 GROUP_SIZE = 256
 
 Code = tuple[Tensor, Tensor]
@@ -18,8 +18,8 @@ Code = tuple[Tensor, Tensor]
 def quantizer(x: Tensor, bits: int, rounding: str = "stochastic") -> Callable[[], Code]:
     """Quantizes ``x``, whenever it is called, into fresh memory."""
     op = torch.ops.gact.quantize.default
-    stochastic = rounding == "stochastic"
-    return lambda: op(x, bits, GROUP_SIZE, 0, stochastic)
+    number = checks.ROUNDINGS.index(rounding)
+    return lambda: op(x, bits, GROUP_SIZE, 0, number)
 
 
 def dequantizer(code: Code, x: Tensor, bits: int) -> Callable[[], Tensor]:

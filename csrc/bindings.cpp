@@ -1,19 +1,13 @@
 #include "bindings.h"
 
-#include "memory.h"
-
 namespace gact {
 
 Tensor empty(const int64_t* size, const int64_t* stride, size_t dims, ScalarType dtype) {
   AtenTensorHandle handle;
   const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<int64_t>(dims), size, stride, code, aoti_torch_device_type_cpu(), 0, &handle));
-  Tensor out(handle);
-  int64_t bytes = static_cast<int64_t>(out.element_size());
-  for (size_t d = 0; d < dims; ++d) bytes *= size[d];
-  if (bytes >= kHugeBytes) use_huge_pages(out.mutable_data_ptr(), bytes);
-  return out;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(dims), size, stride, code,
+                                                         aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
 }
 
 }  // namespace gact

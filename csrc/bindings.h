@@ -1,4 +1,5 @@
-// What the operators have in common: checks that memory safety needs, allocation, and sharing the groups among PyTorch's threads.
+// What the operators have in common: checks that memory safety needs, allocation, and sharing the groups among
+// PyTorch's threads.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -58,14 +59,14 @@ inline Tensor dense(const Tensor& x) {
   return is_dense(x.sizes(), x.strides()) ? x : torch::stable::clone(x);
 }
 
-// A new tensor, in huge pages if it is large.
 Tensor empty(const int64_t* size, const int64_t* stride, size_t dims, ScalarType dtype);
 
 // A new tensor of a layout that must be dense.
 template <class Sizes>
 Tensor empty_dense(const Sizes& size, const Sizes& stride, ScalarType dtype) {
-  STD_TORCH_CHECK(size.size() == stride.size() && is_dense(size, stride),
-                  "size and stride must describe a tensor without gaps or overlaps. Use the stride of torch.empty_like(x).");
+  STD_TORCH_CHECK(
+      size.size() == stride.size() && is_dense(size, stride),
+      "size and stride must describe a tensor without gaps or overlaps. Use the stride of torch.empty_like(x).");
   return empty(size.data(), stride.data(), size.size(), dtype);
 }
 

@@ -17,8 +17,9 @@ int element_of(ScalarType dtype, bool with_bool) {
       if (with_bool) return static_cast<int>(Element::kBool);
       [[fallthrough]];
     default:
-      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16", with_bool ? ", float64 or bool" : " or float64",
-                      ", got another (code ", static_cast<int>(dtype), "). Convert the tensor first.");
+      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16",
+                      with_bool ? ", float64 or bool" : " or float64", ", got another (code ", static_cast<int>(dtype),
+                      "). Convert the tensor first.");
   }
 }
 
@@ -30,13 +31,14 @@ int integer_of(ScalarType dtype) {
     case ScalarType::Byte: return static_cast<int>(Integer::kUInt8);
     case ScalarType::Char: return static_cast<int>(Integer::kInt8);
     default:
-      STD_TORCH_CHECK(false, "dtype must be int64, int32, int16, uint8 or int8, got another (code ", static_cast<int>(dtype),
-                      "). Convert the tensor first.");
+      STD_TORCH_CHECK(false, "dtype must be int64, int32, int16, uint8 or int8, got another (code ",
+                      static_cast<int>(dtype), "). Convert the tensor first.");
   }
 }
 
 void check_integer_bits(int64_t bits) {
-  STD_TORCH_CHECK(bits >= 1 && bits <= 32 && (bits & (bits - 1)) == 0, "bits must be 1, 2, 4, 8, 16 or 32, got ", bits, ".");
+  STD_TORCH_CHECK(bits >= 1 && bits <= 32 && (bits & (bits - 1)) == 0, "bits must be 1, 2, 4, 8, 16 or 32, got ", bits,
+                  ".");
 }
 
 Tensor encode_mask(Tensor x, double low, double high) {
@@ -60,7 +62,8 @@ void decode_mask_into(Tensor out, Tensor codes, double off, double on) {
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) { kernel(in, numel, off, on, to, begin, end); });
 }
 
-Tensor decode_mask(Tensor codes, double off, double on, std::vector<int64_t> size, std::vector<int64_t> stride, ScalarType dtype) {
+Tensor decode_mask(Tensor codes, double off, double on, std::vector<int64_t> size, std::vector<int64_t> stride,
+                   ScalarType dtype) {
   const Tensor out = empty_dense(size, stride, dtype);
   decode_mask_into(out, codes, off, on);
   return out;
@@ -84,9 +87,8 @@ Tensor encode_integers(Tensor x, int64_t minimum, int64_t bits) {
   Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
-  for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, minimum, static_cast<int>(bits), out, begin, end);
-  });
+  for_groups(numel, kExactGroup,
+             [=](int64_t begin, int64_t end) { kernel(in, numel, minimum, static_cast<int>(bits), out, begin, end); });
   return codes;
 }
 
@@ -98,13 +100,12 @@ void decode_integers_into(Tensor out, Tensor codes, int64_t minimum, int64_t bit
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   void* to = out.mutable_data_ptr();
-  for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, minimum, static_cast<int>(bits), to, begin, end);
-  });
+  for_groups(numel, kExactGroup,
+             [=](int64_t begin, int64_t end) { kernel(in, numel, minimum, static_cast<int>(bits), to, begin, end); });
 }
 
-Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<int64_t> size, std::vector<int64_t> stride,
-                       ScalarType dtype) {
+Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<int64_t> size,
+                       std::vector<int64_t> stride, ScalarType dtype) {
   const Tensor out = empty_dense(size, stride, dtype);
   decode_integers_into(out, codes, minimum, bits);
   return out;

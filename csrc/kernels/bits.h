@@ -13,15 +13,15 @@ typedef uint32_t __attribute__((may_alias, aligned(1))) Word;
 // The lowest `width` bits of each byte of a word.
 constexpr uint32_t mask_of(int width) { return ((1u << width) - 1u) * 0x01010101u; }
 
-// Quarter by quarter. The plane of 1 bit has sections of half a quarter: it is made as a plane of one quarter, in which the even bits of
-// the first half and those of the second half are still apart.
+// Quarter by quarter. The plane of 1 bit has sections of half a quarter: it is made as a plane of one quarter, in which
+// the even bits of the first half and those of the second half are still apart.
 template <int kBits>
 GACT_INLINE void pack_length(const uint8_t* GACT_RESTRICT codes, int64_t length, uint8_t* GACT_RESTRICT packed) {
   if (kBits == 8) {
     __builtin_memcpy(packed, codes, static_cast<size_t>(length));
     return;
   }
-  constexpr int kAbove4 = kBits & 4;            // where the bits of the plane of 2 begin
+  constexpr int kAbove4 = kBits & 4;              // where the bits of the plane of 2 begin
   constexpr int kAbove2 = kAbove4 + (kBits & 2);  // and that of 1
   const int64_t words = length / 16;
   const auto* in = reinterpret_cast<const Word*>(codes);
@@ -87,7 +87,8 @@ inline void pack_width(const uint8_t* codes, int64_t length, uint8_t* packed) {
 
 template <int kBits>
 inline void unpack_width(const uint8_t* packed, int64_t length, uint8_t* codes) {
-  length == kUsualGroup ? unpack_length<kBits>(packed, kUsualGroup, codes) : unpack_length<kBits>(packed, length, codes);
+  length == kUsualGroup ? unpack_length<kBits>(packed, kUsualGroup, codes)
+                        : unpack_length<kBits>(packed, length, codes);
 }
 
 using Packer = void (*)(const uint8_t* from, int64_t length, uint8_t* to);

@@ -71,8 +71,8 @@ GACT_INLINE float to_real(float value) { return value; }
 GACT_INLINE double to_real(double value) { return value; }
 GACT_INLINE float to_real(BFloat16 value) { return bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
 
-// Moves the half's exponent and mantissa to a float's place and corrects the exponent by a product, which is exact for subnormal
-// halves too; a half's infinity and NaN keep the largest exponent.
+// Moves the half's exponent and mantissa to a float's place and corrects the exponent by a product, which is exact for
+// subnormal halves too; a half's infinity and NaN keep the largest exponent.
 GACT_INLINE float to_real(Float16 value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7FFFu) << 13;
   const float scaled = bit_cast<float>(magnitude) * 0x1p112f;

@@ -8,7 +8,7 @@ namespace gact {
 constexpr int64_t kSmallestGroup = 32;
 constexpr int64_t kLargestGroup = 1024;
 constexpr int64_t kExactGroup = 256;  // of masks and integers
-constexpr int64_t kPadding = 32;  // a short group is packed as if it had a multiple of this many elements
+constexpr int64_t kPadding = 32;      // a short group is packed as if it had a multiple of this many elements
 
 inline int64_t divide_up(int64_t value, int64_t divisor) { return value / divisor + (value % divisor != 0); }
 

@@ -12,20 +12,23 @@ namespace gact::GACT_TARGET {
 // Offsets of `length` integers, modulo the width of Code: the upper bits are not needed to subtract the lower ones.
 template <class Code, class T>
 GACT_INLINE void narrow(const T* GACT_RESTRICT x, int64_t length, int64_t minimum, Code* GACT_RESTRICT codes) {
-  for (int64_t i = 0; i < length; ++i) codes[i] = static_cast<Code>(static_cast<Code>(x[i]) - static_cast<Code>(minimum));
+  for (int64_t i = 0; i < length; ++i)
+    codes[i] = static_cast<Code>(static_cast<Code>(x[i]) - static_cast<Code>(minimum));
 }
 
 template <class Code, class T>
 GACT_INLINE void widen(const Code* GACT_RESTRICT codes, int64_t length, int64_t minimum, T* GACT_RESTRICT out) {
   using U = std::make_unsigned_t<T>;
-  for (int64_t i = 0; i < length; ++i) out[i] = static_cast<T>(static_cast<U>(static_cast<U>(codes[i]) + static_cast<U>(minimum)));
+  for (int64_t i = 0; i < length; ++i)
+    out[i] = static_cast<T>(static_cast<U>(static_cast<U>(codes[i]) + static_cast<U>(minimum)));
 }
 
 typedef uint16_t __attribute__((may_alias, aligned(1))) Code16;
 typedef uint32_t __attribute__((may_alias, aligned(1))) Code32;
 
 template <class T>
-void encode_integers(const void* input, int64_t numel, int64_t minimum, int bits, uint8_t* codes, int64_t begin, int64_t end) {
+void encode_integers(const void* input, int64_t numel, int64_t minimum, int bits, uint8_t* codes, int64_t begin,
+                     int64_t end) {
   alignas(64) uint8_t narrowed[kExactGroup];
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * kExactGroup;
@@ -50,7 +53,8 @@ void encode_integers(const void* input, int64_t numel, int64_t minimum, int bits
 }
 
 template <class T>
-void decode_integers(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output, int64_t begin, int64_t end) {
+void decode_integers(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output, int64_t begin,
+                     int64_t end) {
   alignas(64) uint8_t unpacked[kExactGroup];
   for (int64_t g = begin; g < end; ++g) {
     const int64_t start = g * kExactGroup;

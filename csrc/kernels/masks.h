@@ -12,14 +12,17 @@
 
 namespace gact::GACT_TARGET {
 
-// The numbers strictly between two bounds, which are rounded to the dtype first. Floats and doubles are compared as such. The halves
-// are compared as integers in the order of the reals, where both zeros must fall on the same side of a bound.
+// The numbers strictly between two bounds, which are rounded to the dtype first. Floats and doubles are compared as
+// such. The halves are compared as integers in the order of the reals, where both zeros must fall on the same side of a
+// bound.
 template <class T>
 struct Between {
   T low;
   T high;
   Between(double l, double h) : low(static_cast<T>(l)), high(static_cast<T>(h)) {}
-  GACT_INLINE uint8_t operator()(T x) const { return static_cast<uint8_t>(static_cast<int>(x > low) & static_cast<int>(x < high)); }
+  GACT_INLINE uint8_t operator()(T x) const {
+    return static_cast<uint8_t>(static_cast<int>(x > low) & static_cast<int>(x < high));
+  }
 };
 
 template <class T>
@@ -58,7 +61,8 @@ struct Between<Bool> {
 };
 
 template <class T>
-void encode_mask(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin, int64_t end) {
+void encode_mask(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin,
+                 int64_t end) {
   alignas(64) uint8_t flags[kExactGroup];
   const Between<T> between(low, high);
   for (int64_t g = begin; g < end; ++g) {
@@ -92,7 +96,8 @@ void decode_mask(const uint8_t* codes, int64_t numel, double off, double on, voi
 
 // The product with one of two factors; a factor of 0 erases.
 template <class T, class Real>
-GACT_INLINE void apply_flags(const uint8_t* GACT_RESTRICT flags, int64_t length, Real off, Real on, T* GACT_RESTRICT x) {
+GACT_INLINE void apply_flags(const uint8_t* GACT_RESTRICT flags, int64_t length, Real off, Real on,
+                             T* GACT_RESTRICT x) {
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length % kLanes == 0) {

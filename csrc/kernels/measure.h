@@ -25,8 +25,9 @@ inline auto measure(const T* GACT_RESTRICT x, int64_t length) {
 }
 
 #ifdef GACT_SIMD
-// As floats, whose minimum and maximum ignore NaN. The sum of differences of neighbours tells of it: it is NaN if an element is. It
-// is also NaN in some groups with infinities or of magnitudes that sum to infinity; those are poisoned in any case.
+// As floats, whose minimum and maximum ignore NaN. The sum of differences of neighbours tells of it: it is NaN if an
+// element is. It is also NaN in some groups with infinities or of magnitudes that sum to infinity; those are poisoned
+// in any case.
 inline Extremes<float> measure(const float* GACT_RESTRICT x, int64_t length) {
   if (length % (4 * kLanes) != 0) return measure<float>(x, length);
   Floats smallest = load_floats(x);

@@ -1,9 +1,7 @@
-// Vectors of AVX2. The same names as in the other simd_*.h; only what has no words in the compiler's own vector types.
+// Vectors of AVX2: what has no words in the compiler's own vector types, under the same names in each simd_*.h.
 #pragma once
 
 #include "floats.h"
-
-#define GACT_HAS_SIMD 1
 
 namespace gact::GACT_TARGET {
 
@@ -22,7 +20,9 @@ GACT_INLINE Floats load_floats(const Float16* x) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
 }
 
-GACT_INLINE Words load_words(const uint32_t* x) { return (Words)_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
+GACT_INLINE Words load_words(const uint32_t* x) {
+  return (Words)_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+}
 
 GACT_INLINE Floats least(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 GACT_INLINE Floats greatest(Floats a, Floats b) { return _mm256_max_ps(a, b); }
@@ -68,7 +68,8 @@ GACT_INLINE Words load_bytes(const uint8_t* bytes) {
 
 GACT_INLINE Floats to_floats(Words a) { return _mm256_cvtepi32_ps((__m256i)a); }
 
-// Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to other threads.
+// Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to
+// other threads.
 template <bool kStream>
 GACT_INLINE void put(void* out, __m256i a) {
   kStream ? _mm256_stream_si256(static_cast<__m256i*>(out), a) : _mm256_storeu_si256(static_cast<__m256i*>(out), a);

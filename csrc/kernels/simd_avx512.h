@@ -1,9 +1,7 @@
-// Vectors of AVX512. The same names as in the other simd_*.h; only what has no words in the compiler's own vector types.
+// Vectors of AVX512: what has no words in the compiler's own vector types, under the same names in each simd_*.h.
 #pragma once
 
 #include "floats.h"
-
-#define GACT_HAS_SIMD 1
 
 namespace gact::GACT_TARGET {
 
@@ -64,7 +62,8 @@ GACT_INLINE Words load_bytes(const uint8_t* bytes) {
 
 GACT_INLINE Floats to_floats(Words a) { return _mm512_cvtepi32_ps((__m512i)a); }
 
-// Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to other threads.
+// Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to
+// other threads.
 template <bool kStream>
 GACT_INLINE void put(void* out, __m512i a) {
   kStream ? _mm512_stream_si512(static_cast<__m512i*>(out), a) : _mm512_storeu_si512(out, a);

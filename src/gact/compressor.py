@@ -48,9 +48,11 @@ class Compressor:
             loss = criterion(model(inputs), labels)
         compressor.backward(loss)
 
-    Weights, buffers, statistics, integers, masks and tensors under ``min_bytes`` are left alone and come back bit for
-    bit; other saved tensors are quantized in groups with stochastic rounding, so that what backward reads has the
-    right expectation (GACT, Liu et al., ICML 2022). No global random state is touched.
+    Each saved tensor keeps what its consumer's backward reads. Values are quantized in groups with dithered
+    rounding, so that what backward reads has the right expectation (GACT, Liu et al., ICML 2022); signs, masks and
+    integers take the few bits they need, exactly; what a cheap op made of tensors that are held is made again;
+    weights, buffers, statistics and tensors under ``min_bytes`` are left alone and come back bit for bit. No global
+    random state is touched.
 
     Args:
         model: The network whose parameters are to be recognised and whose module paths the report names. Without it,

@@ -20,6 +20,7 @@ from torch.autograd.graph import disable_saved_tensors_hooks
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
 _autograd = torch._C._autograd
+_top = _autograd._top_saved_tensors_default_hooks
 _CHECKPOINT = "torch.utils.checkpoint"
 
 
@@ -78,8 +79,8 @@ class Hooks:
 
     def foreign(self) -> str:
         """Name of the inner pair that has pushed ours aside, "" if ours is in charge or checkpointing took over."""
-        pair = top_pair()
-        if pair is None or pair[0] == self._pair[0] or getattr(pair[0], "__module__", "") == _CHECKPOINT:
+        pair = _top(True)
+        if pair is None or pair[0] is self._pair[0] or getattr(pair[0], "__module__", "") == _CHECKPOINT:
             return ""
         return name_of(pair)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .records import Decision, Site
@@ -51,24 +51,25 @@ class Ledger:
         not alive anyway, and counts by itself.
         """
         storage = tensor.untyped_storage()
-        address = storage._cdata
-        if tensor.is_leaf and tensor._is_view():
-            place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
-            size = min(tensor.nbytes, storage.nbytes())
-        else:
-            place, size = address, storage.nbytes()
+        place, size = _extent(tensor, storage)
         if place in self._plain:
             return 0
         self._plain[place] = StorageWeakRef(storage)
         return size
 
-    def kept(self, tensor: Tensor) -> int:
-        """Bytes held because this tensor is kept as it is: its storage, or 0 if that is held already."""
+    def keep(self, site: Site, decision: Decision, tensor: Tensor) -> None:
+        """Adds one save of a tensor that is kept as it is, and so keeps the address of its storage itself."""
         storage = tensor.untyped_storage()
-        if storage._cdata in self._kept:
-            return 0
-        self._kept.add(storage._cdata)
-        return min(tensor.nbytes, storage.nbytes()) if tensor.is_leaf and tensor._is_view() else storage.nbytes()
+        place, size = _extent(tensor, storage)
+        plain = 0
+        if place not in self._plain:
+            self._plain[place] = None
+            plain = size
+        kept = 0
+        if storage._cdata not in self._kept:
+            self._kept.add(storage._cdata)
+            kept = size
+        self.record(site, decision, plain, kept, merged=not kept and size > 0)
 
     def record(self, site: Site, decision: Decision, plain_bytes: int, kept_bytes: int, merged: bool = False) -> None:
         """Adds one save to its site."""
@@ -85,3 +86,12 @@ class Ledger:
         """Tensors that the site has saved so far."""
         tally = self.tallies.get(site)
         return tally.count if tally is not None else 0
+
+
+def _extent(tensor: Tensor, storage: UntypedStorage) -> tuple[Any, int]:
+    """What a save keeps alive, by identity, and its bytes."""
+    address = storage._cdata
+    if tensor._is_view() and tensor.is_leaf:
+        place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
+        return place, min(tensor.nbytes, storage.nbytes())
+    return address, storage.nbytes()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -60,13 +57,13 @@ class Packer:
         self._parameters = parameters
         self._consumers = consumers
         self._rules = rules
-        self._step: Callable[[], Step | None] = lambda: None
+        self._step = 0
 
     def pack(self, tensor: Tensor) -> Result:
         """What autograd gets to hold instead of a tensor."""
         step = self._steps.current()
-        if step is not self._step():
-            self._step = weakref.ref(step)
+        if step.number != self._step:
+            self._step = step.number
             self._consumers.begin_step()
             self._held.begin_step(step.number)
         site = self._consumers.save()
@@ -107,8 +104,7 @@ class Packer:
             copied = Copied(tensor, step)
             ledger.record(site, decision, ledger.plain(tensor), copied.nbytes)
             return copied
-        plain, kept = ledger.plain(tensor), ledger.kept(tensor)
-        ledger.record(site, decision, plain, kept, merged=not kept and tensor.numel() > 0)
+        ledger.keep(site, decision, tensor)
         return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
 
     def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:

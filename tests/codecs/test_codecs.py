@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gact.codecs.groups import Groups
+from gact.codecs.groups import LARGE, Groups
 from gact.codecs.integers import Integers, width_of
 from gact.codecs.masks import Mask, MaskTest
-from gact.ops import checks
 
 
 def region(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,18 +77,8 @@ def test_integers_take_the_narrowest_width(span: int, width: int) -> None:
 
 
 def test_large_regions() -> None:
-    """Their results are allocated by the operators."""
-    x = torch.randn(1100, 1024, generator=torch.Generator().manual_seed(3)).t()
-    layout = (tuple(x.shape), x.stride())
-    assert x.nbytes >= checks.LARGE
-    for code, expected in (
-        (Mask(x, MaskTest()), (x > 0).float()),
-        (Integers((x * 20).to(torch.int32), -128, 127), (x * 20).to(torch.int32)),
-        (Integers((x * 20).to(torch.int64), -(2**40), 127), (x * 20).to(torch.int64)),
-    ):
-        back = code.decode(*layout)
-        assert torch.equal(back, expected)
-        assert back.stride() == x.stride()
-    back = Groups(x, 8, 256, 1).decode(*layout)
+    x = torch.randn(8200, 1024, generator=torch.Generator().manual_seed(3)).t()
+    assert x.nbytes >= LARGE
+    back = Groups(x, 8, 256, 1).decode(tuple(x.shape), x.stride())
     assert back.stride() == x.stride()
     torch.testing.assert_close(back, x, atol=0.05, rtol=0)

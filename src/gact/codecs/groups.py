@@ -1,4 +1,4 @@
-"""Stochastic group quantization: the code for activations that a backward reads linearly."""
+"""Group quantization with dithered rounding: the code for activations that a backward reads linearly."""
 
 from __future__ import annotations
 

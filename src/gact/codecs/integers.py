@@ -11,8 +11,7 @@ from torch import Tensor
 from ..ops import checks
 
 _encode = torch.ops.gact.encode_integers.default
-# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
-_decode = torch.ops.gact.decode_integers.default
+# Into an empty tensor: passing size and stride to an operator costs more than making one.
 _decode_into = torch.ops.gact.decode_integers_into.default
 
 DTYPES = frozenset(checks.INTEGER_DTYPES)
@@ -28,7 +27,7 @@ class Integers:
         maximum: Its greatest value.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "large", "minimum")
+    __slots__ = ("bits", "codes", "dtype", "minimum")
 
     name = "integers"
 
@@ -41,7 +40,6 @@ class Integers:
         else:
             self.codes = region.as_strided((region.numel(),), (1,)).clone()
         self.dtype = region.dtype
-        self.large = region.nbytes >= checks.LARGE
 
     @property
     def nbytes(self) -> int:
@@ -53,9 +51,6 @@ class Integers:
         out: Tensor
         if self.bits not in WIDTHS:
             return self.codes.clone().as_strided(size, stride)
-        if self.large:
-            out = _decode(self.codes, self.minimum, self.bits, size, stride, self.dtype)
-            return out
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _decode_into(out, self.codes, self.minimum, self.bits)
         return out

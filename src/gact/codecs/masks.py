@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..ops import checks
+from .. import ops  # noqa: F401 - registers the operators
 
 _encode = torch.ops.gact.encode_mask.default
-# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
-_decode = torch.ops.gact.decode_mask.default
+# Into an empty tensor: passing size and stride to an operator costs more than making one.
 _decode_into = torch.ops.gact.decode_mask_into.default
 
 
@@ -43,7 +42,7 @@ class Mask:
         test: The test and the two values.
     """
 
-    __slots__ = ("codes", "dtype", "large", "test")
+    __slots__ = ("codes", "dtype", "test")
 
     name = "mask"
     bits = 1
@@ -52,7 +51,6 @@ class Mask:
         self.codes = _encode(region, test.low, test.high)
         self.test = test
         self.dtype = region.dtype
-        self.large = region.nbytes >= checks.LARGE
 
     @property
     def nbytes(self) -> int:
@@ -61,10 +59,6 @@ class Mask:
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, each element ``on`` or ``off``."""
-        out: Tensor
-        if self.large:
-            out = _decode(self.codes, self.test.off, self.test.on, size, stride, self.dtype)
-            return out
-        out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
+        out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _decode_into(out, self.codes, self.test.off, self.test.on)
         return out

@@ -6,9 +6,11 @@ extension was built, plain torch everywhere else.
 
 from . import reference, schema
 from .cpu import load, status
+from .triton import register as register_device_kernels
 
 schema.define()
 reference.register()
+register_device_kernels()
 load()
 
 __all__ = ["reference", "schema", "status"]

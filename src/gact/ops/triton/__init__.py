@@ -41,5 +41,5 @@ def register() -> None:
         schema.LIBRARY.impl(name, functools.partial(_call, name), "CUDA")
 
 
-def _call(name: str, *arguments: Any) -> Any:
-    return kernels()[name](*arguments)
+def _call(name: str, *arguments: Any, **named: Any) -> Any:
+    return kernels()[name](*arguments, **named)

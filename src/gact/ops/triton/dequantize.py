@@ -13,9 +13,7 @@ from .tiles import existing, locate, unpack_section
 
 
 @triton.jit
-def group_line(
-    metadata_ptr: tl.tensor, codes_ptr: tl.tensor, group: tl.tensor, GROUP_BYTES: tl.constexpr
-) -> tl.tuple:
+def group_line(metadata_ptr: tl.tensor, codes_ptr: tl.tensor, group: tl.tensor, GROUP_BYTES: tl.constexpr) -> tl.tuple:
     """Value of code 0 and scale of each group; a constant group's scale is 0 and its value of code 0 the whole value."""
     WIDE: tl.constexpr = metadata_ptr.dtype.element_ty == tl.int64
     minimum, scale = load_fields(metadata_ptr, group)

@@ -18,7 +18,7 @@ from .tiles import existing, locate
 @triton.jit
 def number(bits: tl.int64, dtype: tl.constexpr) -> tl.tensor:
     """The number that a kernel was given, in a dtype of the arithmetic."""
-    return bits.to(tl.int64).to(tl.float64, bitcast=True).to(dtype)
+    return bits.to(tl.uint64).to(tl.float64, bitcast=True).to(dtype)
 
 
 @triton.jit(do_not_specialize=["groups", "length", "low", "high"])

@@ -11,7 +11,7 @@ import triton.language as tl
 @triton.jit
 def group_key(seed: tl.tensor, group: tl.tensor) -> tl.tensor:
     """64-bit key of each group, uint64."""
-    z = seed.to(tl.int64).to(tl.uint64, bitcast=True) + (group + 1).to(tl.uint64) * 0x9E3779B97F4A7C15
+    z = seed.to(tl.uint64) + (group + 1).to(tl.uint64) * 0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB
     return z ^ (z >> 31)
