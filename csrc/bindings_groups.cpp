@@ -4,10 +4,15 @@
 
 #include "bindings.h"
 #include "dispatch.h"
-#include "memory.h"
 
 namespace gact {
 namespace {
+
+// From this size on writing past the caches is faster, also if the result is read next, as long as the memory has been
+// in use before: the old contents need not be read, and the first part of the result would have left the caches in any
+// case. Fresh memory, which the system clears at the first access and thereby brings to the caches, is written faster
+// through them.
+constexpr int64_t kStreamBytes = int64_t{32} << 20;
 
 Element element_of(ScalarType dtype) {
   switch (dtype) {
@@ -29,7 +34,8 @@ void check_code(int64_t bits, int64_t group_size) {
 
 std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, int64_t seed, int64_t rounding) {
   check_code(bits, group_size);
-  STD_TORCH_CHECK(rounding >= 0 && rounding <= 2, "rounding must be 0 (nearest), 1 (stochastic) or 2 (dithered), got ", rounding, ".");
+  STD_TORCH_CHECK(rounding >= 0 && rounding <= 2, "rounding must be 0 (nearest), 1 (stochastic) or 2 (dithered), got ",
+                  rounding, ".");
   const Element element = element_of(x.scalar_type());
   x = dense(x);
   const int64_t numel = x.numel();
@@ -42,7 +48,8 @@ std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, 
   void* fields = metadata.mutable_data_ptr();
   const auto kernel = active_kernels().quantize[static_cast<int>(element)];
   for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), static_cast<Rounding>(rounding), out, fields, begin, end);
+    kernel(in, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), static_cast<Rounding>(rounding),
+           out, fields, begin, end);
   });
   return {codes, metadata};
 }
@@ -53,13 +60,14 @@ bool check_metadata(const Tensor& metadata, int64_t groups) {
   const ScalarType dtype = metadata.scalar_type();
   STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::BFloat16,
                   "metadata must be bfloat16 (float32 for codes of float64 tensors). Pass what quantize returned.");
-  STD_TORCH_CHECK(metadata.dim() == 2 && metadata.is_contiguous() && metadata.size(0) == groups && metadata.size(1) == 2,
-                  "metadata must be contiguous with shape [", groups, ", 2] for this size and group_size.");
+  STD_TORCH_CHECK(
+      metadata.dim() == 2 && metadata.is_contiguous() && metadata.size(0) == groups && metadata.size(1) == 2,
+      "metadata must be contiguous with shape [", groups, ", 2] for this size and group_size.");
   return dtype == ScalarType::Float;
 }
 
-void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, int64_t seed, bool stream,
-                       const Tensor& out) {
+void dequantize_groups(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, int64_t seed,
+                       bool stream, const Tensor& out) {
   const int64_t numel = out.numel();
   const Element element = element_of(out.scalar_type());
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
@@ -111,8 +119,9 @@ Tensor pack_bits(Tensor codes, int64_t bits, int64_t group_size) {
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   auto* out = static_cast<uint8_t*>(packed.mutable_data_ptr());
   const auto kernel = active_kernels().pack_bits;
-  for_groups(numel, group_size,
-             [=](int64_t begin, int64_t end) { kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end); });
+  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
+    kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end);
+  });
   return packed;
 }
 
@@ -124,8 +133,9 @@ Tensor unpack_bits(Tensor packed, int64_t bits, int64_t group_size, int64_t nume
   const auto* in = static_cast<const uint8_t*>(packed.const_data_ptr());
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   const auto kernel = active_kernels().unpack_bits;
-  for_groups(numel, group_size,
-             [=](int64_t begin, int64_t end) { kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end); });
+  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
+    kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end);
+  });
   return codes;
 }
 

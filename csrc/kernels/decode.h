@@ -11,18 +11,22 @@
 namespace gact::GACT_TARGET {
 
 template <class Real, class T>
-GACT_INLINE void decode_elements(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale, T* GACT_RESTRICT out) {
+GACT_INLINE void decode_elements(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale,
+                                 T* GACT_RESTRICT out) {
   for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(codes[i]) * scale, out + i);
 }
 
 // A dithered code stands for the middle of the values that its shared bits leave possible: code + (3 - 2 d) / 8.
-GACT_INLINE int32_t eighths(uint32_t code, uint32_t shared) { return static_cast<int32_t>(8 * code + 3) - static_cast<int32_t>(2 * shared); }
+GACT_INLINE int32_t eighths(uint32_t code, uint32_t shared) {
+  return static_cast<int32_t>(8 * code + 3) - static_cast<int32_t>(2 * shared);
+}
 
 template <class Real, class T>
 inline void decode_dithered_elements(const uint8_t* GACT_RESTRICT codes, int64_t length, Real minimum, Real scale,
                                      const SharedBits& shared, T* GACT_RESTRICT out) {
   const Real eighth = scale * Real(0.125);
-  for (int64_t i = 0; i < length; ++i) from_real(minimum + static_cast<Real>(eighths(codes[i], shared(i))) * eighth, out + i);
+  for (int64_t i = 0; i < length; ++i)
+    from_real(minimum + static_cast<Real>(eighths(codes[i], shared(i))) * eighth, out + i);
 }
 
 #ifdef GACT_SIMD
@@ -39,7 +43,8 @@ GACT_INLINE void decode_dithered_vectors(const uint8_t* GACT_RESTRICT codes, int
 }
 
 template <bool kStream, class T>
-GACT_INLINE void decode_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale, T* GACT_RESTRICT out) {
+GACT_INLINE void decode_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale,
+                                T* GACT_RESTRICT out) {
   const Floats minimums = Floats{} + minimum;
   const Floats scales = Floats{} + scale;
   for (int64_t i = 0; i < length; i += kLanes) {
@@ -55,7 +60,8 @@ inline void decode_group(const uint8_t* codes, int64_t length, Real minimum, Rea
   // A poisoned group goes the other way: the vectors are for numbers.
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length % kLanes == 0 && minimum * 0 + scale * 0 == 0) {
-      stream ? decode_vectors<true>(codes, length, minimum, scale, out) : decode_vectors<false>(codes, length, minimum, scale, out);
+      stream ? decode_vectors<true>(codes, length, minimum, scale, out)
+             : decode_vectors<false>(codes, length, minimum, scale, out);
       return;
     }
   }
@@ -64,7 +70,8 @@ inline void decode_group(const uint8_t* codes, int64_t length, Real minimum, Rea
 }
 
 template <class Real, class T>
-inline void decode_dithered_group(const uint8_t* codes, int64_t length, Real minimum, Real scale, Key key, bool stream, T* out) {
+inline void decode_dithered_group(const uint8_t* codes, int64_t length, Real minimum, Real scale, Key key, bool stream,
+                                  T* out) {
   const SharedBits shared(key, length);
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {

@@ -9,11 +9,11 @@
 
 namespace gact::GACT_TARGET {
 
-// Groups begin .. end - 1 of a tensor, written past the caches if `stream` and the memory is aligned. Real is the arithmetic of the
-// codes (that of the tensor they came from), T the dtype asked for.
+// Groups begin .. end - 1 of a tensor, written past the caches if `stream` and the memory is aligned. Real is the
+// arithmetic of the codes (that of the tensor they came from), T the dtype asked for.
 template <class Real, class T>
-void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, uint64_t seed, bool stream,
-                void* output, int64_t begin, int64_t end) {
+void dequantize(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, uint64_t seed,
+                bool stream, void* output, int64_t begin, int64_t end) {
   using F = Fields<Real>;
   using Field = typename F::Field;
   alignas(64) uint8_t unpacked[kLargestGroup];

@@ -12,8 +12,9 @@
 
 namespace gact::GACT_TARGET {
 
-// One group's scale in the form the encoder needs: code = (clamp(round((x - minimum) * inverse), top) + r) >> kFraction. The factor
-// 2^kFraction is folded into the inverse, where it changes no rounding (if the product without it is subnormal, t is 0 either way).
+// One group's scale in the form the encoder needs: code = (clamp(round((x - minimum) * inverse), top) + r) >>
+// kFraction. The factor 2^kFraction is folded into the inverse, where it changes no rounding (if the product without it
+// is subnormal, t is 0 either way).
 template <class Real>
 struct Encoder {
   Real minimum;
@@ -37,7 +38,8 @@ struct Encoder {
 };
 
 template <class Real>
-inline void encode_nearest(const Real* GACT_RESTRICT x, int64_t length, Encoder<Real> encode, uint8_t* GACT_RESTRICT codes) {
+inline void encode_nearest(const Real* GACT_RESTRICT x, int64_t length, Encoder<Real> encode,
+                           uint8_t* GACT_RESTRICT codes) {
   for (int64_t i = 0; i < length; ++i) codes[i] = encode(x[i], 1u << (kFraction - 1));
 }
 
@@ -67,8 +69,8 @@ inline void encode_dithered(const Real* GACT_RESTRICT x, int64_t length, int64_t
   }
 }
 
-// Whether dither leaves less variance in a group than plain stochastic rounding, judged by its first elements: 17/192 of the squared
-// scale against the mean of f (1 - f), f being what a value has beyond a level.
+// Whether dither leaves less variance in a group than plain stochastic rounding, judged by its first elements: 17/192
+// of the squared scale against the mean of f (1 - f), f being what a value has beyond a level.
 constexpr int64_t kJudged = 64;
 
 template <class T, class Real>
@@ -85,19 +87,24 @@ inline bool dither_pays(const T* GACT_RESTRICT x, int64_t length, Encoder<Real> 
 #ifdef GACT_SIMD
 constexpr int64_t kEncodeWhole = 8 * kLanes;  // the smallest group that encode_whole takes
 
-constexpr uint32_t kLaneSteps[16] = {0, kHashStep, 2 * kHashStep, 3 * kHashStep, 4 * kHashStep, 5 * kHashStep, 6 * kHashStep,
-                                     7 * kHashStep, 8 * kHashStep, 9 * kHashStep, 10 * kHashStep, 11 * kHashStep,
-                                     12 * kHashStep, 13 * kHashStep, 14 * kHashStep, 15 * kHashStep};
+// What the counters of the lanes of a vector are ahead of that of its first.
+struct LaneSteps {
+  uint32_t values[kLanes] = {};
+  constexpr LaneSteps() {
+    for (uint32_t lane = 0; lane < kLanes; ++lane) values[lane] = lane * kHashStep;
+  }
+};
+constexpr LaneSteps kLaneSteps;
 
-// Codes of one vector, not clamped: the products exceed `top` by 2 at most, so that a code exceeds the largest by 1 at most. Clamping
-// the codes then gives what clamping the products would.
+// Codes of one vector, not clamped: the products exceed `top` by 2 at most, so that a code exceeds the largest by 1 at
+// most. Clamping the codes then gives what clamping the products would.
 template <class T>
 GACT_INLINE Words encode_vector(const T* x, Encoder<float> encode, Words r) {
   return (round_to_words((load_floats(x) - encode.minimum) * encode.inverse) + r) >> kFraction;
 }
 
-// The hashes of a vector of counters up to their last step, h ^ (h >> 16), which the bits that are used need in part only. Shifting
-// and exclusive or commute, so the key is applied together with its shifted self.
+// The hashes of a vector of counters up to their last step, h ^ (h >> 16), which the bits that are used need in part
+// only. Shifting and exclusive or commute, so the key is applied together with its shifted self.
 GACT_INLINE Words hash_vector(Words counter, uint32_t key) {
   const Words h = (counter ^ (counter >> 16)) * 0x7FEB352Du;
   return exclusive_or(h, h >> 15, Words{} + (key ^ (key >> 15))) * 0x846CA68Bu;
@@ -112,11 +119,12 @@ GACT_INLINE Words dither_vector(const SharedBits& shared, int64_t j, Words r) {
 
 // A full group, four vectors of each half at a time.
 template <Rounding kRounding, class T>
-inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key, uint8_t* GACT_RESTRICT codes) {
+inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key,
+                         uint8_t* GACT_RESTRICT codes) {
   const int64_t half = group_size / 2;
   const auto top = static_cast<uint8_t>(encode.top >> kFraction);
   const SharedBits shared(key, kRounding == Rounding::kDithered ? group_size : 0);
-  Words counter = load_words(kLaneSteps) + key.low;
+  Words counter = load_words(kLaneSteps.values) + key.low;
   for (int64_t i = 0; i < half; i += 4 * kLanes) {
     Words low[4];
     Words high[4];

@@ -20,7 +20,9 @@ struct Fields<float> {
     const uint32_t bits = bit_cast<uint32_t>(value);
     return static_cast<Field>((bits + ((bits >> 31) != 0 ? 0xFFFFu : 0u)) >> 16);
   }
-  static GACT_INLINE Field up(float positive) { return static_cast<Field>((bit_cast<uint32_t>(positive) + 0xFFFFu) >> 16); }
+  static GACT_INLINE Field up(float positive) {
+    return static_cast<Field>((bit_cast<uint32_t>(positive) + 0xFFFFu) >> 16);
+  }
   static GACT_INLINE float read(Field field) { return bit_cast<float>(static_cast<uint32_t>(field) << 16); }
 };
 
@@ -32,8 +34,8 @@ struct Fields<double> {
   static constexpr Field kNaN = 0x7FC00000;
   static constexpr Field kSign = 0x80000000;
   static GACT_INLINE Field step(Field bits, bool away) { return away ? bits + 1 : bits - 1; }
-  // Conversion rounds to nearest; one step of the float's bits corrects it where that went the wrong way. A step from +0 downward
-  // is the smallest negative float.
+  // Conversion rounds to nearest; one step of the float's bits corrects it where that went the wrong way. A step from
+  // +0 downward is the smallest negative float.
   static GACT_INLINE Field down(double value) {
     const float nearest = static_cast<float>(value);
     const Field bits = bit_cast<Field>(nearest);
@@ -76,7 +78,8 @@ GACT_INLINE Group<Real> make_group(Extremes<Real> extremes, int bits) {
   if (!(largest - smallest < Real(INFINITY))) return {Kind::kPoisoned, F::kNaN, F::kNaN, 0};
   if (smallest == largest) {
     const auto value = bit_cast<typename F::Integer>(smallest);
-    return {Kind::kConstant, static_cast<typename F::Field>(value >> F::kHalf), 0, static_cast<typename F::Field>(value)};
+    return {Kind::kConstant, static_cast<typename F::Field>(value >> F::kHalf), 0,
+            static_cast<typename F::Field>(value)};
   }
   constexpr Real kLimit = Real(0x1p100);
   if (largest >= kLimit || smallest <= -kLimit) return {Kind::kPoisoned, F::kNaN, F::kNaN, 0};

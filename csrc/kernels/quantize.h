@@ -13,8 +13,8 @@ namespace gact::GACT_TARGET {
 
 // Codes of an ordinary group, one byte each.
 template <class T, class Real>
-inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder<Real> encode, Key key, Rounding rounding,
-                         uint8_t* codes) {
+inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder<Real> encode, Key key,
+                         Rounding rounding, uint8_t* codes) {
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length == group_size && group_size >= kEncodeWhole) {
@@ -37,17 +37,19 @@ inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder
   for (int64_t i = length; i < padded; ++i) codes[i] = 0;
 }
 
-// Groups begin .. end - 1 of a tensor. The next group is measured before the current one is encoded: its metadata take a chain of slow
-// operations, which then run while there is other work.
+// Groups begin .. end - 1 of a tensor. The next group is measured before the current one is encoded: its metadata take
+// a chain of slow operations, which then run while there is other work.
 template <class T>
-void quantize(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, Rounding rounding, uint8_t* codes,
-              void* metadata, int64_t begin, int64_t end) {
+void quantize(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, Rounding rounding,
+              uint8_t* codes, void* metadata, int64_t begin, int64_t end) {
   using Real = typename Arithmetic<T>::Real;
   using Field = typename Fields<Real>::Field;
   alignas(64) uint8_t unpacked[kLargestGroup];
   const auto* x = static_cast<const T*>(input);
   const int64_t bytes = code_bytes(group_size, bits);
-  const auto length_of = [=](int64_t g) { return numel - g * group_size < group_size ? numel - g * group_size : group_size; };
+  const auto length_of = [=](int64_t g) {
+    return numel - g * group_size < group_size ? numel - g * group_size : group_size;
+  };
   const auto measured = [=](int64_t g) { return make_group(measure(x + g * group_size, length_of(g)), bits); };
   Group<Real> next = measured(begin);
   for (int64_t g = begin; g < end; ++g) {
@@ -56,7 +58,9 @@ void quantize(const void* input, int64_t numel, int bits, int64_t group_size, ui
     prefetch_ahead<false>(x + g * group_size, length);
     if (g + 1 < end) next = measured(g + 1);
     Field fields[2] = {group.minimum, group.scale};
-    const auto write_fields = [&] { __builtin_memcpy(static_cast<uint8_t*>(metadata) + g * sizeof(fields), fields, sizeof(fields)); };
+    const auto write_fields = [&] {
+      __builtin_memcpy(static_cast<uint8_t*>(metadata) + g * sizeof(fields), fields, sizeof(fields));
+    };
     uint8_t* out = codes + g * bytes;
     if (group.kind != Kind::kOrdinary) {
       __builtin_memset(out, 0, static_cast<size_t>(code_bytes(length, bits)));

@@ -29,7 +29,8 @@ inline Key group_key(uint64_t seed, int64_t group) {
 
 constexpr int kFraction = 15;  // fractional bits of a code before rounding, and random bits of an element
 
-// Random bits for the elements i and i + group_size / 2 of a group: the first takes the lowest 15, the second the highest.
+// Random bits for the elements i and i + group_size / 2 of a group: the first takes the lowest 15, the second the
+// highest.
 inline uint32_t pair_hash(Key key, uint32_t i) {
   uint32_t h = key.low + i * kHashStep;
   h = (h ^ (h >> 16)) * 0x7FEB352Du;
@@ -38,7 +39,8 @@ inline uint32_t pair_hash(Key key, uint32_t i) {
   return h ^ (h >> 16);
 }
 
-// Bits that the decoder draws again: two for each element, 16 elements to a hash, whose counters no pair of elements uses.
+// Bits that the decoder draws again: two for each element, 16 elements to a hash, whose counters no pair of elements
+// uses.
 constexpr uint32_t kSharedCounter = kLargestGroup / 2;
 constexpr int64_t kSharedLanes = 16;
 constexpr int64_t kSharedSpan = 256;  // elements served by kSharedLanes hashes
@@ -59,7 +61,9 @@ struct SharedBits {
 };
 
 // A 15-bit random number whose two highest bits are the shared ones.
-GACT_INLINE uint32_t dither(uint32_t shared, uint32_t r) { return (shared << (kFraction - 2)) | (r & ((1u << (kFraction - 2)) - 1u)); }
+GACT_INLINE uint32_t dither(uint32_t shared, uint32_t r) {
+  return (shared << (kFraction - 2)) | (r & ((1u << (kFraction - 2)) - 1u));
+}
 
 GACT_INLINE uint32_t low_bits(uint32_t h) { return h & ((1u << kFraction) - 1u); }
 GACT_INLINE uint32_t high_bits(uint32_t h) { return h >> (32 - kFraction); }

@@ -9,20 +9,24 @@ enum class Element { kFloat32, kFloat16, kBFloat16, kFloat64, kBool };
 enum class Rounding { kNearest, kStochastic, kDithered };
 enum class Integer { kInt64, kInt32, kInt16, kUInt8, kInt8 };
 
-using QuantizeGroups = void (*)(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed, Rounding rounding,
-                                uint8_t* codes, void* metadata, int64_t begin, int64_t end);
-using DequantizeGroups = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size,
-                                  uint64_t seed, bool stream, void* output, int64_t begin, int64_t end);
-using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed, int64_t begin,
-                            int64_t end);
+using QuantizeGroups = void (*)(const void* input, int64_t numel, int bits, int64_t group_size, uint64_t seed,
+                                Rounding rounding, uint8_t* codes, void* metadata, int64_t begin, int64_t end);
+using DequantizeGroups = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits,
+                                  int64_t group_size, uint64_t seed, bool stream, void* output, int64_t begin,
+                                  int64_t end);
+using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed,
+                            int64_t begin, int64_t end);
 
-using EncodeMask = void (*)(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin, int64_t end);
-using DecodeMask = void (*)(const uint8_t* codes, int64_t numel, double off, double on, void* output, int64_t begin, int64_t end);
-using ApplyMask = void (*)(void* output, int64_t numel, double off, double on, const uint8_t* codes, int64_t begin, int64_t end);
-using EncodeIntegers = void (*)(const void* input, int64_t numel, int64_t minimum, int bits, uint8_t* codes, int64_t begin,
-                                int64_t end);
-using DecodeIntegers = void (*)(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output, int64_t begin,
-                                int64_t end);
+using EncodeMask = void (*)(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin,
+                            int64_t end);
+using DecodeMask = void (*)(const uint8_t* codes, int64_t numel, double off, double on, void* output, int64_t begin,
+                            int64_t end);
+using ApplyMask = void (*)(void* output, int64_t numel, double off, double on, const uint8_t* codes, int64_t begin,
+                           int64_t end);
+using EncodeIntegers = void (*)(const void* input, int64_t numel, int64_t minimum, int bits, uint8_t* codes,
+                                int64_t begin, int64_t end);
+using DecodeIntegers = void (*)(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output,
+                                int64_t begin, int64_t end);
 
 struct Kernels {
   const char* name;

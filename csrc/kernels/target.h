@@ -4,9 +4,9 @@
 // the pragmas must live in that namespace and must not instantiate templates of the standard library: the linker keeps
 // only one copy of such an instantiation, and it could be the one that an older machine cannot run.
 //
-// Plain loops, which the compiler turns into vectors, are the kernels of every instruction set. Where it does that badly
-// (narrowing to bytes, float16, minima of floats), GACT_SIMD names a header with a few vector operations, and full
-// groups are computed with those; codes and elements are the same to the bit.
+// Plain loops, which the compiler turns into vectors, are the kernels of every instruction set. Where it does that
+// badly (narrowing to bytes, float16, minima of floats), GACT_SIMD names a header with a few vector operations, and
+// full groups are computed with those; codes and elements are the same to the bit.
 #pragma once
 
 #ifndef GACT_TARGET

@@ -164,7 +164,7 @@ class Compressor:
         consumers.__enter__()
         if self._settings.derive:
             consumers.observe(observer.run)
-        consumers.watch(hooks.foreign, self._warn_foreign)
+        consumers.watch(hooks, self._warn_foreign)
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:

@@ -21,12 +21,14 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from .hooks import Hooks
 from .makers import DERIVABLE
 from .needs import Arguments
 from .records import Site
 
 UNKNOWN = "unknown"
-_NONE: Arguments = ((), {})
+_NO_KEYWORDS: Mapping[str, Any] = {}
+_NONE: Arguments = ((), _NO_KEYWORDS)
 
 
 class _Frame:
@@ -92,13 +94,13 @@ class Consumers(TorchFunctionMode):
         self._thread = threading.get_ident()
         self._frames = [_Frame(None, "")]
         self._op: str | None = None
-        self._composite = False
+        self._func: Callable[..., Any] | None = None
         self._arguments: Arguments = _NONE
         self._observe: Callable[..., Any] | None = None
         self._call = 0
         self._slot = 0
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self._foreign: Callable[[], str] = str
+        self._hooks: Hooks | None = None
         self._tell: Callable[[str], None] | None = None
 
     def __enter__(self) -> Consumers:
@@ -124,30 +126,35 @@ class Consumers(TorchFunctionMode):
         """Runs one op with its name noted; ops nested in it belong to the outer one."""
         if self._op is not None:
             return func(*args, **(kwargs or {}))
-        if self._tell is not None and (name := self._foreign()):
-            self._tell(name)
-            self._tell = None
+        if self._hooks is not None and not self._hooks.in_charge():
+            self._look_at_hooks(self._hooks)
         self._op = name = func.__name__
-        self._composite = type(func) is FunctionType
-        kwargs = kwargs or {}
+        self._func = func
+        kwargs = kwargs or _NO_KEYWORDS
         self._arguments = (args, kwargs)
         self._slot = 0
         try:
-            if self._observe is not None and name in DERIVABLE:
+            if name in DERIVABLE and self._observe is not None:
                 return self._observe(name, func, args, kwargs)
             return func(*args, **kwargs)
         finally:
             self._op = None
             self._arguments = _NONE
 
-    def watch(self, foreign: Callable[[], str], tell: Callable[[str], None]) -> None:
+    def watch(self, hooks: Hooks, tell: Callable[[str], None]) -> None:
         """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
 
         Args:
-            foreign: Gives the name of such hooks, or "".
-            tell: Called with that name.
+            hooks: Our pair.
+            tell: Called with the name of the other.
         """
-        self._foreign, self._tell = foreign, tell
+        self._hooks, self._tell = hooks, tell
+
+    def _look_at_hooks(self, hooks: Hooks) -> None:
+        name = hooks.foreign()
+        if name and self._tell is not None:
+            self._hooks = None
+            self._tell(name)
 
     def observe(self, run: Callable[..., Any]) -> None:
         """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
@@ -160,7 +167,7 @@ class Consumers(TorchFunctionMode):
     @property
     def composite(self) -> bool:
         """Whether the op that is running is a Python function, which may save for ops of several kinds."""
-        return self._composite
+        return type(self._func) is FunctionType
 
     def arguments(self) -> Arguments:
         """Positional and keyword arguments of the op that is running."""
@@ -176,9 +183,9 @@ class Consumers(TorchFunctionMode):
             return self._sites.site(frame.path, UNKNOWN, call, 0)
         if self._slot == 0:
             self._call = frame.calls[self._op] = frame.calls.get(self._op, -1) + 1
-        site = self._sites.site(frame.path, self._op, self._call, self._slot)
-        self._slot += 1
-        return site
+        slot = self._slot
+        self._slot = slot + 1
+        return self._sites.site(frame.path, self._op, self._call, slot)
 
     def _module_begins(self, module: torch.nn.Module, _inputs: Any) -> None:
         if threading.get_ident() == self._thread:

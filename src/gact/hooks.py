@@ -77,9 +77,14 @@ class Hooks:
         _autograd._pop_saved_tensors_default_hooks()
         _OPEN.discard(self)
 
-    def foreign(self) -> str:
-        """Name of the inner pair that has pushed ours aside, "" if ours is in charge or checkpointing took over."""
+    def in_charge(self) -> bool:
+        """Whether autograd would call this pair now."""
         pair = _top(True)
+        return pair is not None and pair[0] is self._pair[0]
+
+    def foreign(self) -> str:
+        """Name of the inner pair that has pushed ours aside, "" if there is none or checkpointing took over."""
+        pair = top_pair()
         if pair is None or pair[0] is self._pair[0] or getattr(pair[0], "__module__", "") == _CHECKPOINT:
             return ""
         return name_of(pair)

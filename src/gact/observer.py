@@ -37,7 +37,14 @@ class Observer:
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
-        if not torch.is_grad_enabled() or transform_level() is not None or not self._is_large(args):
+        least = self._min_bytes
+        for value in args:
+            # Small calls are most of all calls: leave at the first look.
+            if (value.nbytes >= least) if isinstance(value, Tensor) else isinstance(value, (list, tuple)):
+                break
+        else:
+            return func(*args, **kwargs)
+        if not torch.is_grad_enabled() or transform_level() is not None:
             return func(*args, **kwargs)
         if name not in makers.OVERWRITING:
             result = func(*args, **kwargs)
@@ -80,15 +87,6 @@ class Observer:
 
     def _is_of_interest(self, result: Any) -> bool:
         return type(result) is Tensor and result.requires_grad and result.nbytes >= self._min_bytes
-
-    def _is_large(self, args: tuple[Any, ...]) -> bool:
-        for value in args:
-            if isinstance(value, Tensor):
-                if value.nbytes >= self._min_bytes:
-                    return True
-            elif isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-                return True
-        return False
 
     def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
         place = locate(result)

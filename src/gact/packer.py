@@ -23,6 +23,7 @@ from .rules import Rules
 from .steps import Step, Steps
 
 Result = Kept | Copied | Packed
+_SMALL = Decision.keep("small")
 
 
 class Packer:
@@ -51,6 +52,7 @@ class Packer:
         self.saves = 0
         self.compressed = 0
         self._settings = settings
+        self._min_bytes = settings.min_bytes
         self._steps = steps
         self._held = held
         self._recipes = recipes
@@ -80,9 +82,12 @@ class Packer:
             return self._leave_foreign(tensor, site, step, refused)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)
-        if tensor.nbytes < self._settings.min_bytes or not tensor.numel():
+        if tensor.nbytes >= self._min_bytes and tensor.numel():
+            return self._compress(tensor, site, step)
+        if tensor._is_view():
             return self._leave(tensor, site, step, "small")
-        return self._compress(tensor, site, step)
+        step.ledger.keep(site, _SMALL, tensor)
+        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
 
     def _leave_foreign(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept:
         """Holds a tensor whose storage is not to be touched."""

@@ -23,6 +23,7 @@ WAYS = {
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
+    "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
 }
 """Some of the ways that each case must measure."""
 

@@ -1,4 +1,4 @@
-"""The numbers of the Triton kernels, through Triton's interpreter: each check of ``triton_parity.py`` in a process of its own."""
+"""The numbers of the Triton kernels, through Triton's interpreter, in processes of their own."""
 
 from __future__ import annotations
 

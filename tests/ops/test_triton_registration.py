@@ -42,9 +42,9 @@ def test_operators_check_their_arguments() -> None:
     from gact.ops.triton import exact, groups
 
     x = torch.zeros(64)
-    codes, metadata = reference.quantize(x, 4, 64, 0, False)
+    codes, metadata = reference.quantize(x, 4, 64, 0, 0)
     with pytest.raises(ValueError, match="bits must be a whole number from 1 to 8, got 9"):
-        groups.quantize(x, 9, 64, 0, False)
+        groups.quantize(x, 9, 64, 0, 0)
     with pytest.raises(ValueError, match="codes must have 32 bytes for this size and code, got 31"):
         groups.dequantize_into(x, codes[:31], metadata, 4, 64)
     with pytest.raises(ValueError, match="size and stride must describe a tensor without gaps"):

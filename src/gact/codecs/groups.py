@@ -8,13 +8,15 @@ from torch import Tensor
 from ..ops import checks
 
 _quantize = torch.ops.gact.quantize.default
-# Passing size and stride to an operator costs more than making an empty tensor, but the operator uses huge pages.
 _dequantize = torch.ops.gact.dequantize.default
+# Into an empty tensor, unless it is large: passing size and stride to an operator costs more than making one.
 _dequantize_into = torch.ops.gact.dequantize_into.default
 _count_poisoned = torch.ops.gact.count_poisoned.default
 
 DITHERED = checks.ROUNDINGS.index("dithered")
 DTYPES = frozenset(checks.DTYPES)
+LARGE = 32 * 2**20
+"""Bytes from which on ``dequantize_into`` writes past the caches, which is slow on memory never used before."""
 
 
 class Groups:
@@ -37,7 +39,7 @@ class Groups:
         self.bits = bits
         self.group_size = group_size
         self.dtype = region.dtype
-        self.large = region.nbytes >= checks.LARGE
+        self.large = region.nbytes >= LARGE
 
     @property
     def nbytes(self) -> int:

@@ -16,8 +16,6 @@ INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8
 INTEGER_WIDTHS = (1, 2, 4, 8, 16, 32)
 EXACT_GROUP = 256
 """Elements per group of masks and integers."""
-LARGE = 4 * 2**20
-"""From this many bytes on the CPU operators allocate their results in huge pages, if the system has them on request."""
 PADDING = 32
 """A short group is packed as if it had a multiple of this many elements."""
 

@@ -1,7 +1,7 @@
 """The operators on CUDA and ROCm devices, written in Triton.
 
-Registering them imports nothing: a process that never touches a GPU never imports Triton. The first operator on a device does, and
-says so if it cannot.
+Registering them imports nothing: a process that never touches a GPU never imports Triton. The first operator on a
+device does, and says so if it cannot.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def kernels() -> Mapping[str, Callable[..., Any]]:
         from . import exact, groups
     except ImportError as error:
         warnings.warn(
-            f"gact: the kernels for GPUs need Triton, which does not load ({error}). Plain torch runs instead: the same "
-            "numbers, many times slower. Install it with `pip install triton`.",
+            f"gact: the kernels for GPUs need Triton, which does not load ({error}). Plain torch runs instead: the "
+            "same numbers, many times slower. Install it with `pip install triton`.",
             stacklevel=2,
         )
         return MappingProxyType(_REFERENCE)

@@ -1,4 +1,4 @@
-"""What the compiler makes of the kernels, without a GPU: registers, spills and the width of memory accesses, read from the binary."""
+"""What the compiler makes of the kernels: registers, spills and the width of memory accesses, without a GPU."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Variant:
         dtype: Of the elements.
         bits: Width of a code; 1 for masks.
         group_size: Elements per group; 256 for masks and integers.
-        rounding: "nearest" or "stochastic"; only for ``quantize``.
+        rounding: One of ``checks.ROUNDINGS``; only for ``quantize``.
         tail: The variant for the short last group.
     """
 
@@ -73,7 +73,7 @@ class Variant:
     dtype: torch.dtype
     bits: int = 1
     group_size: int = checks.EXACT_GROUP
-    rounding: str = "stochastic"
+    rounding: str = "dithered"
     tail: bool = False
 
     @property

@@ -9,12 +9,16 @@ import triton.language as tl
 
 from .elements import from_real
 from .fields import field_value, join_value, load_fields
-from .tiles import existing, locate, unpack_section
+from .random import group_key, shared_bits
+from .tiles import append, existing, locate, unpack_section
 
 
 @triton.jit
 def group_line(metadata_ptr: tl.tensor, codes_ptr: tl.tensor, group: tl.tensor, GROUP_BYTES: tl.constexpr) -> tl.tuple:
-    """Value of code 0 and scale of each group; a constant group's scale is 0 and its value of code 0 the whole value."""
+    """Value of code 0 and scale of each group.
+
+    A constant group has the scale 0, and as value of code 0 the whole value.
+    """
     WIDE: tl.constexpr = metadata_ptr.dtype.element_ty == tl.int64
     minimum, scale = load_fields(metadata_ptr, group)
     # The first bytes mean something in constant groups only; every group has them.
@@ -26,19 +30,29 @@ def group_line(metadata_ptr: tl.tensor, codes_ptr: tl.tensor, group: tl.tensor, 
     return tl.where(step == 0, join_value(minimum, first, WIDE), field_value(minimum, WIDE)), step
 
 
-@triton.jit(do_not_specialize=["groups", "length"])
+@triton.jit
+def load_runs(base: tl.tensor, eighth: tl.tensor, BITS: tl.constexpr) -> tl.tuple:
+    """The bytes of all runs of each group, uint32."""
+    runs = ()
+    for run in tl.static_range(BITS):
+        runs = append(runs, tl.load(base + run * eighth).to(tl.uint32))
+    return runs
+
+
+@triton.jit(do_not_specialize=["groups", "length", "seed"])
 def dequantize_kernel(
     out_ptr: tl.tensor,
     codes_ptr: tl.tensor,
     metadata_ptr: tl.tensor,
     groups: tl.int64,
     length: tl.int64,
+    seed: tl.int64,
     BITS: tl.constexpr,
     GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     TAIL: tl.constexpr,
 ) -> None:
-    """Dequantize ``ROWS`` groups: x' = minimum + code * scale.
+    """Dequantize ``ROWS`` groups: x' = minimum + code * scale, or what dither makes of it.
 
     Args:
         out_ptr: Where the elements go; bfloat16 as int16.
@@ -46,6 +60,7 @@ def dequantize_kernel(
         metadata_ptr: Minimum and scale, a pair as one int32, or one int64 for codes of float64 elements.
         groups: Number of full groups.
         length: Elements of the short last group; unused without ``TAIL``.
+        seed: Key of the random stream, of which dithered groups were given two bits per element.
         BITS: Width of a code.
         GROUP: Elements per group.
         ROWS: Groups of a program.
@@ -55,13 +70,18 @@ def dequantize_kernel(
     group, source, there, eighth = locate(groups, length, GROUP, ROWS, TAIL)
     minimum, scale = group_line(metadata_ptr, codes_ptr, source, GROUP // 8 * BITS)
     base = codes_ptr + source[:, None] * (GROUP // 8 * BITS) + existing(k, eighth, TAIL)
-    runs = ()
-    for run in tl.static_range(BITS):
-        runs = runs + (tl.load(base + run * eighth).to(tl.uint32),)
+    runs = load_runs(base, eighth, BITS)
+    # In eighths of the scale, in which the products of dithered groups and of the others are exact alike.
+    eighths = (tl.abs(scale) * 0.125)[:, None]
+    dithered = (scale < 0)[:, None]
+    key = group_key(seed, source)[:, None]
     to = out_ptr + group[:, None] * GROUP + k
     dtype: tl.constexpr = out_ptr.dtype.element_ty
     for s in tl.static_range(8):
-        real = minimum[:, None] + unpack_section(runs, s, BITS).to(minimum.dtype) * scale[:, None]
+        steps = (unpack_section(runs, s, BITS) << 3).to(tl.int32)
+        shift = 3 - 2 * shared_bits(key, s, k, eighth, TAIL).to(tl.int32)
+        steps += tl.where(dithered, shift, 0)
+        real = minimum[:, None] + steps.to(minimum.dtype) * eighths
         if dtype == tl.float16:
             real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
         mask = there[:, None]

@@ -1,7 +1,7 @@
 """Elements of each dtype in the dtype of the arithmetic, and back.
 
-bfloat16 travels as int16: its bits are the upper half of a float32, and rounding with integers is the same on every architecture,
-those without bfloat16 instructions included.
+bfloat16 travels as int16: its bits are the upper half of a float32, and rounding with integers is the same on every
+architecture, those without bfloat16 instructions included.
 """
 
 # mypy: allow-untyped-decorators

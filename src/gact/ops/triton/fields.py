@@ -1,7 +1,7 @@
 """Minimum and scale of groups, and the three kinds of group. See ``docs/codes.md``, "Groups".
 
-A field is half as wide as the arithmetic: bfloat16 for float32, float32 for float64. All roundings to a narrower field are written
-with integers, so that no compiler or architecture has a say in them.
+A field is half as wide as the arithmetic: bfloat16 for float32, float32 for float64. Fields are rounded with integers,
+so that no compiler or architecture has a say in it.
 """
 
 # mypy: allow-untyped-decorators
@@ -42,6 +42,12 @@ def field_value(bits: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
         return bits.to(tl.float32, bitcast=True).to(tl.float64)
     else:
         return (bits << 16).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def negative(bits: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
+    """The bits of a positive field with the sign turned."""
+    return bits | (0x80000000 if WIDE else 0x8000)
 
 
 @triton.jit

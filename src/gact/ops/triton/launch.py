@@ -16,7 +16,7 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def rows_per_program(group_size: int, itemsize: int) -> int:
-    """Groups of a program, so that each thread has one access of 16 bytes in every section (of what the section has)."""
+    """Groups of a program, so that each thread accesses 16 bytes of every section, less where one is shorter."""
     eighth = group_size // 8
     elements = min(ACCESS_BYTES // itemsize, eighth)
     return max(THREADS * elements // eighth, 1)

@@ -1,7 +1,7 @@
 """Kernels of masks: one bit per element in groups of 256. See ``docs/codes.md``, "Masks".
 
-Numbers that come with a mask are already rounded to the dtype of the elements. They travel as the bits of a float64, since Triton makes
-a float32 of a Python float.
+Numbers that come with a mask are already rounded to the dtype of the elements. They travel as the bits of a float64,
+since Triton makes a float32 of a Python float.
 """
 
 # mypy: allow-untyped-decorators

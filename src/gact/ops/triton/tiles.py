@@ -1,10 +1,10 @@
 """How a program's groups lie in registers, and how codes become planes. See ``docs/codes.md``, "Bit packing".
 
 NOTE: sections.
-    A plane of w bits packs elements that lie a whole section apart, and every width's sections are made of eighths of the group. So a
-    program holds its groups as eight tensors, one per eighth, each ``[groups, eighth]``: elements k, k + eighth, ... of one byte are
-    then in the same thread, and neither packing nor unpacking needs shuffles or shared memory. A group of ``bits`` bits takes ``bits``
-    runs of ``eighth`` bytes.
+    A plane of w bits packs elements that lie a whole section apart, and every width's sections are made of eighths of
+    the group. So a program holds its groups as eight tensors, one per eighth, each ``[groups, eighth]``: elements k,
+    k + eighth, ... of one byte are then in the same thread, and neither packing nor unpacking needs shuffles or shared
+    memory. A group of ``bits`` bits takes ``bits`` runs of ``eighth`` bytes.
 """
 
 # mypy: allow-untyped-decorators
@@ -29,8 +29,8 @@ def locate(
         TAIL: Whether the program takes the short last group instead of full ones.
 
     Returns:
-        Index of each group, int64; the same, but of an existing group also for rows past the end, so that loads need no mask; whether
-        the group exists; length of a section.
+        Index of each group, int64; the same, but of an existing group also for rows past the end, so that loads need no
+        mask; whether the group exists; length of a section.
     """
     if TAIL:
         group = groups.to(tl.int64) + tl.arange(0, ROWS)
@@ -50,9 +50,14 @@ def existing(j: tl.tensor, length: tl.tensor, TAIL: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
+def append(items: tl.tuple, item: tl.tensor) -> tl.tuple:
+    """A tuple with one more item."""
+    return items + (item,)  # noqa: RUF005 - Triton does not unpack
+
+
+@triton.jit
 def pack_run(codes: tl.tuple, RUN: tl.constexpr, BITS: tl.constexpr) -> tl.tensor:
     """Bytes of one of the ``BITS`` runs of each group, from the codes of the eight sections, as uint32."""
-    # The run lies in the plane of the widest width whose runs are not yet used up.
     W: tl.constexpr = plane_width(RUN, BITS)
     SHIFT: tl.constexpr = plane_shift(RUN, BITS)
     packed = (codes[RUN - SHIFT] >> SHIFT) & (2**W - 1)
@@ -86,7 +91,7 @@ def plane_width(run: int, bits: int) -> int:
 @triton.constexpr_function
 def plane_shift(run: int, bits: int) -> int:
     """Code bits below that plane, which is also the number of runs before it."""
-    return bits & -(2 * plane_width(run, bits))
+    return bits & -(2 * int(plane_width(run, bits)))
 
 
 @triton.constexpr_function
