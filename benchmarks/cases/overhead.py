@@ -17,7 +17,7 @@ from ..options import Options
 from ..rows import Row
 from ..timing import Samples, take_turns
 
-MULS = 50
+MULS = 200
 """Ops in a chain, each of which saves one tensor that no other op saves; what a step costs once is shared by them."""
 
 SMALL, LARGE = 4096, 65536

@@ -126,7 +126,8 @@ class Consumers(TorchFunctionMode):
         """Runs one op with its name noted; ops nested in it belong to the outer one."""
         if self._op is not None:
             return func(*args, **(kwargs or {}))
-        if self._hooks is not None and not self._hooks.in_charge():
+        # An op that saved something has shown that our hooks are in charge.
+        if not self._slot and self._hooks is not None and not self._hooks.in_charge():
             self._look_at_hooks(self._hooks)
         self._op = name = func.__name__
         self._func = func

@@ -41,7 +41,7 @@ class Ledger:
     def __init__(self) -> None:
         self.tallies: dict[Site, Tally] = {}
         self.parameter_saves = 0
-        self._plain: dict[Any, StorageWeakRef | None] = {}
+        self._plain: dict[Any, Any] = {}
         self._kept: set[int] = set()
 
     def plain(self, tensor: Tensor) -> int:
@@ -61,14 +61,13 @@ class Ledger:
         """Adds one save of a tensor that is kept as it is, and so keeps the address of its storage itself."""
         storage = tensor.untyped_storage()
         place, size = _extent(tensor, storage)
-        plain = 0
-        if place not in self._plain:
-            self._plain[place] = None
-            plain = size
-        kept = 0
-        if storage._cdata not in self._kept:
-            self._kept.add(storage._cdata)
-            kept = size
+        if self._plain.get(place, self) is None:
+            self.record(site, decision, 0, 0, merged=size > 0)
+            return
+        plain = 0 if place in self._plain else size
+        kept = 0 if storage._cdata in self._kept else size
+        self._plain[place] = None
+        self._kept.add(storage._cdata)
         self.record(site, decision, plain, kept, merged=not kept and size > 0)
 
     def record(self, site: Site, decision: Decision, plain_bytes: int, kept_bytes: int, merged: bool = False) -> None:

@@ -206,7 +206,7 @@ class Packed:
 
 def unpack(packed: Kept | Copied | Packed) -> Tensor:
     """The unpack hook of every compressor."""
-    if in_backward():
-        assert packed.step is not None
-        packed.step.used = True
+    step = packed.step
+    if step is not None and not step.used and in_backward():
+        step.used = True
     return packed.unpack()
