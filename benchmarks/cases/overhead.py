@@ -24,6 +24,9 @@ SMALL, LARGE = 4096, 65536
 """Bytes of a tensor under ``min_bytes``, and of one that is just packed."""
 
 BITS = 4
+KERNEL_BITS, ROUNDING = 8, "dithered"
+"""What the compressor gives the factors, which no op made."""
+
 ROUNDS = 60
 MICROSECOND = 1e-6
 
@@ -72,12 +75,12 @@ class Chain:
 
     def kernels(self) -> Callable[[], object]:
         """A call that quantizes and dequantizes each factor, without autograd."""
-        pairs = [(factor, quantizer(factor, BITS)) for factor in self.factors]
+        pairs = [(factor, quantizer(factor, KERNEL_BITS, ROUNDING)) for factor in self.factors]
 
         def run() -> None:
             codes = [(factor, quantize()) for factor, quantize in pairs]
             for factor, code in codes:
-                dequantizer(code, factor, BITS)()
+                dequantizer(code, factor, KERNEL_BITS)()
 
         return run
 
@@ -125,7 +128,7 @@ def _packed(options: Options) -> Iterator[Row]:
         "packed, derive=False": chain.step(_compressor(derive=False)),
     }
     samples = _measure(ways, options)
-    config = {"bytes": LARGE, "ops": MULS, "bits": BITS, "group_size": GROUP_SIZE}
+    config = {"bytes": LARGE, "ops": MULS, "bits": KERNEL_BITS, "rounding": ROUNDING, "group_size": GROUP_SIZE}
     yield Row("kernels", "us_per_saved_tensor", samples.time("kernels", MULS * MICROSECOND), config)
     for way in list(ways)[2:]:
         spread = samples.difference(way, "plain", "kernels", unit=MULS * MICROSECOND)

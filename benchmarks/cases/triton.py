@@ -13,7 +13,9 @@ from ..rows import Row, Spread
 MIB = 64
 BANDWIDTH = {"sm_75": ("T4", 320), "sm_80": ("A100 40 GB", 1555), "sm_90": ("H100 SXM", 3350), "sm_100": ("B200", 8000)}
 """GB/s of a chip of each architecture, as its public datasheet has it."""
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+AMD = "gfx942"
+DTYPES = (torch.float32, torch.bfloat16)
+WIDTHS = (1, 2, 3, 4, 8)
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -24,17 +26,17 @@ def run(options: Options) -> Iterator[Row]:
     if importlib.util.find_spec("triton") is None:
         print("  Triton is not installed: pip install triton")
         return
-    from gact.ops.triton.binaries import ARCHITECTURES, Variant, compile_binary
+    from gact.ops.triton.binaries import Variant, compile_binary
 
     grouped = [
         Variant(op, dtype, bits)
         for op in ("quantize", "dequantize")
         for dtype in DTYPES
-        for bits in options.pick(tuple(range(1, 9)), (3,))
+        for bits in options.pick(WIDTHS, (3,))
     ]
-    masks = [Variant(op, dtype) for op in ("encode_mask", "decode_mask", "apply_mask_") for dtype in DTYPES[:3]]
-    integers = [Variant(op, torch.int64, bits) for op in ("encode_integers", "decode_integers") for bits in (8, 16)]
-    for architecture in options.pick(tuple(ARCHITECTURES), ("sm_80",)):
+    masks = [Variant(op, dtype) for op in ("encode_mask", "decode_mask", "apply_mask_") for dtype in DTYPES]
+    integers = [Variant(op, torch.int64, bits) for op in ("encode_integers", "decode_integers") for bits in (8,)]
+    for architecture in options.pick((*BANDWIDTH, AMD), ("sm_80",)):
         for variant in options.pick([*grouped, *masks, *integers], [grouped[0], grouped[-1], masks[0], integers[0]]):
             dtype = str(variant.dtype).removeprefix("torch.")
             config = {"architecture": architecture, "dtype": dtype, "bits": variant.bits, "group_size": 256}

@@ -28,6 +28,7 @@ class HeldRegions:
         self._step = 0
         self.last_mask: weakref.ref[Encoded] | None = None
         self._aliases: dict[Identity, Identity] = {}
+        self._storages: set[int] = set()
         self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
         self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
 
@@ -38,11 +39,18 @@ class HeldRegions:
         self._step = number
         self.last_mask = None
         self._aliases.clear()
+        self._storages.clear()
         self._copies.clear()
         self._values.clear()
 
+    def touches(self, storage: int) -> bool:
+        """Whether the values of some region of a storage may be held: a first look that costs little."""
+        return storage in self._storages
+
     def value(self, identity: Identity, least_bits: int = 1) -> Held | None:
         """What gives the values of a region with at least that many bits, or None."""
+        if identity[0] not in self._storages:
+            return None
         held = self._values.get((identity, "value"))
         if held is not None and held.bits >= least_bits:
             return held
@@ -52,9 +60,11 @@ class HeldRegions:
         """Remembers what gives the values of a region."""
         kind = "wide" if held.bits >= WIDEST else "value"
         self._values[identity, kind] = held
+        self._storages.add(identity[0])
         other = self._aliases.pop(identity, None)
         if other is not None:
             self._values[other, kind] = held
+            self._storages.add(other[0])
 
     def alias(self, identity: Identity, other: Identity) -> None:
         """Has what will be held for a region be found under another identity too."""

@@ -74,7 +74,12 @@ class Observer:
             self._add(making, places, result)
 
     def _is_held(self, source: Tensor) -> bool:
-        place = locate(source) if type(source) in PLAIN and not source.is_inference() else None
+        if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():
+            return False
+        storage = source.untyped_storage()._cdata
+        if not self._held.touches(storage) and not self._recipes.touches(storage):
+            return False
+        place = locate(source)
         if place is None:
             return False
         return self._held.value(place.identity) is not None or self._recipes.find(place.identity) is not None

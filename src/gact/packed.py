@@ -23,7 +23,11 @@ class Code(Protocol):
     """A dense region in some code; one file each under ``codecs/``."""
 
     name: str
-    bits: int
+
+    @property
+    def bits(self) -> int:
+        """Width of a code."""
+        ...
 
     @property
     def nbytes(self) -> int:

@@ -62,7 +62,7 @@ class Parameters:
             arguments: Arguments of the op that saves it.
         """
         base = tensor._base
-        if isinstance(base, torch.nn.Parameter) or self.owns(tensor):
+        if base is not None and self.owns(base):
             return "parameter"
         if tensor.is_leaf:
             if tensor.requires_grad or (base is not None and base.is_leaf and base.requires_grad):

@@ -172,15 +172,22 @@ class Recipes:
         self._steps = steps
         self._number = steps.count
         self._known: dict[Identity, Recipe] = {}
+        self._storages: set[int] = set()
 
     def add(self, identity: Identity, rebuild: Callable[..., Tensor], links: Sequence[Link], result: Tensor) -> None:
         """Notes how a tensor was made, unless the chain behind it is too long."""
         if self._number != self._steps.count:
             self._number = self._steps.count
             self._known.clear()
+            self._storages.clear()
         recipe = Recipe(rebuild, links, result)
         if recipe.depth <= DEEPEST:
             self._known[identity] = recipe
+            self._storages.add(identity[0])
+
+    def touches(self, storage: int) -> bool:
+        """Whether some region of a storage may have a recipe: a first look that costs little."""
+        return storage in self._storages
 
     def find(self, identity: Identity) -> Recipe | None:
         """The recipe of a tensor, if one is known."""

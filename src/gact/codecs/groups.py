@@ -27,24 +27,23 @@ class Groups:
         bits: Width of a code, 1 to 8.
         group_size: Elements per group, a power of two from 32 to 1024.
         seed: Key of the random stream, any int64.
+
+    Attributes:
+        nbytes: Bytes held, metadata included.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "seed")
+    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "nbytes", "seed")
 
     name = "groups"
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)
         self.seed = seed
+        self.nbytes: int = self.codes.nbytes + self.metadata.nbytes
         self.bits = bits
         self.group_size = group_size
         self.dtype = region.dtype
         self.large = region.nbytes >= LARGE
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, metadata included."""
-        return int(self.codes.nbytes + self.metadata.nbytes)
 
     def is_poisoned(self) -> bool:
         """Whether some group decodes to NaN: it held NaN, infinity or a magnitude of 2^100. Waits for the device."""
