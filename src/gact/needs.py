@@ -212,7 +212,8 @@ _EXACT = {
         local_response_norm renorm binary_cross_entropy""",
     "steep function": """
         logsumexp logaddexp logaddexp2 logcumsumexp _safe_softmax ctc_loss lgamma digamma polygamma mvlgamma
-        multigammaln erfinv log_ndtr logit special_log_ndtr special_erfcx entr special_entr ldexp""",
+        multigammaln erfinv log_ndtr logit erfcx entr ldexp
+        poisson_nll_loss gaussian_nll_loss""",
     "coordinates": "grid_sample grid_sampler grid_sampler_2d grid_sampler_3d affine_grid",
     "products of all": """
         prod cumprod cholesky inverse inv solve det slogdet logdet svd svdvals eigh eig eigvals eigvalsh qr lu lu_factor
@@ -249,7 +250,7 @@ def _table() -> dict[str, Need | Chooser]:
     enter("layer_norm group_norm batch_norm instance_norm rms_norm native_layer_norm native_batch_norm", _norm)
     enter("vector_norm linalg_vector_norm std var std_mean var_mean", _norm)
     enter(_LINEAR_COMPOSITES, VALUE)
-    enter("log_softmax cross_entropy nll_loss softmin logsigmoid kl_div gaussian_nll_loss poisson_nll_loss", WIDE)
+    enter("log_softmax cross_entropy nll_loss softmin logsigmoid kl_div", WIDE)
     enter("expm1 cosh sinh tan sinc atan arctan", WIDE)
     for why, names in _EXACT.items():
         enter(names, _exact(why))
