@@ -18,6 +18,7 @@ from gact.ops import status
 RUN = Path(__file__).parents[2] / "benchmarks" / "run.py"
 WAYS = {
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
+    "demo": {"plain", "4 bits"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
     "noise": {"plain", "4 bits", "4 bits, derive=False"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
