@@ -85,7 +85,7 @@ def test_a_wrong_command_line_says_what_is_allowed(arguments, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     error = capsys.readouterr().err
-    assert "name cases out of codec, levels" in error or "--where takes name=value" in error
+    assert "name cases out of codec, demo, levels" in error or "--where takes name=value" in error
 
 
 def test_where_chooses_configurations():
