@@ -168,7 +168,7 @@ class Consumers(TorchFunctionMode):
     @property
     def composite(self) -> bool:
         """Whether the op that is running is a Python function, which may save for ops of several kinds."""
-        return type(self._func) is FunctionType
+        return self._op is not None and type(self._func) is FunctionType
 
     def arguments(self) -> Arguments:
         """Positional and keyword arguments of the op that is running."""

@@ -251,3 +251,12 @@ def test_gradients_of_two_backwards_through_derived_tensors_are_equal():
     first = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
     second = torch.autograd.grad(loss, list(model.parameters()))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("before", [torch.neg, F.softsign], ids=["op", "composite"])
+def test_what_ran_before_a_custom_function_does_not_choose_its_width(before):
+    x = activation(64, 64)
+    with compressor(3) as c:
+        _earlier = before(activation(64, 64))
+        _result = Save.apply(x)
+    assert [row.bits for row in c.report().rows if row.op == "unknown"] == [3]
