@@ -9,7 +9,6 @@ the first copy.
 
 from __future__ import annotations
 
-import weakref
 from functools import partial
 
 import torch
@@ -20,7 +19,7 @@ from .identity import Identity, Place, locate
 from .needs import Arguments, argument
 from .packed import Held
 from .parameters import PLAIN
-from .recipes import Link, Recipe, Recipes
+from .recipes import Recipe, Recipes, link_to
 
 _OPS = frozenset(["linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
 _LOW = (torch.bfloat16, torch.float16)
@@ -50,14 +49,8 @@ def identity_of_cast(source: Place, dtype: torch.dtype) -> Identity:
 
 def derive(source: Place, tensor: Tensor, held: HeldRegions, recipes: Recipes) -> Held | None:
     """The cast of what is held for the source, or None."""
-    value = held.value(source.identity)
-    target: Recipe | weakref.ref[Held] | None
-    if value is not None:
-        target, depth = weakref.ref(value), value.depth
-    else:
-        target = recipes.find(source.identity)
-        depth = 0 if target is None else target.depth
-    if target is None:
+    link = link_to(source, held, recipes)
+    if link is None:
         return None
     rebuild = partial(Tensor.to, dtype=tensor.dtype)
-    return Recipe(rebuild, [Link(target, source.layout, depth)], tensor, source.region.stride()).resolve()
+    return Recipe(rebuild, [link], tensor, source.region.stride()).resolve()

@@ -26,7 +26,7 @@ _CHECKPOINT = "torch.utils.checkpoint"
 
 def top_pair() -> Pair | None:
     """The pair that autograd would call now, or None."""
-    return _autograd._top_saved_tensors_default_hooks(True)
+    return _top(True)
 
 
 def name_of(pair: Pair) -> str:

@@ -1,9 +1,8 @@
 """Which ops make tensors that can be rebuilt, and how each is run again.
 
 An op is run again on decoded sources, without autograd, under the autocast of the forward pass, and without touching
-any
-state: normalisations use the exact statistics of the forward pass, ReLU and dropout their exact masks, so that what
-is rebuilt has the right expectation where the op is linear in its source.
+any state: normalisations use the exact statistics of the forward pass, ReLU and dropout their exact masks, so that
+what is rebuilt has the right expectation where the op is linear in its source.
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ _POINTWISE = """
     to float half bfloat16 double type type_as contiguous clone
 """
 POINTWISE = frozenset(_POINTWISE.split())
-INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
 """Ops that are run again as they are; none of them draws random numbers or changes state."""
+
+INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
+"""Ops that overwrite their input, and the op that is run again in their place."""
 
 MASKED = frozenset({"relu", "relu_", "dropout"})
 """Ops whose result is their input times a mask that they save."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from .held import HeldRegions
 from .identity import Place, locate
 from .packed import Kept
 from .parameters import PLAIN
-from .recipes import Link, Recipes
+from .recipes import Link, Recipes, link_to
 
 _COPY_SHARE = 16
 """A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
@@ -113,12 +112,9 @@ class Observer:
     def _link(self, source: Tensor, place: Place | None, result: Tensor) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
         if place is not None and not place.layout.copied:
-            held = self._held.value(place.identity)
-            if held is not None:
-                return Link(weakref.ref(held), place.layout, held.depth)
-            recipe = self._recipes.find(place.identity)
-            if recipe is not None:
-                return Link(recipe, place.layout, recipe.depth)
+            link = link_to(place, self._held, self._recipes)
+            if link is not None:
+                return link
         return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None
 
 
@@ -131,6 +127,6 @@ def _statistics(result: Tensor) -> list[Link | None]:
     """The exact statistics that a normalisation's node has saved."""
     figures = [getattr(result.grad_fn, name, None) for name in ("_saved_result1", "_saved_result2")]
     return [
-        Link(Kept(figure.detach(), None), None, 0) if isinstance(figure, Tensor) and figure.numel() else None
+        Link(Kept(figure, None), None, 0) if isinstance(figure, Tensor) and figure.numel() else None
         for figure in figures
     ]

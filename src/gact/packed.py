@@ -43,15 +43,15 @@ class Kept:
     """A tensor left alone. It returns itself, or raises if it was changed in place since.
 
     Args:
-        tensor: The tensor as saved; a non-leaf must be detached, since an output that holds its own node is never
-            freed.
+        tensor: The tensor as saved.
         step: The step it belongs to.
     """
 
     __slots__ = ("step", "tensor", "version")
 
     def __init__(self, tensor: Tensor, step: Step | None) -> None:
-        self.tensor = tensor
+        # Only a leaf comes back as itself: an output that holds its own node would never be freed.
+        self.tensor = tensor if tensor.is_leaf else tensor.detach()
         self.version = tensor._version
         self.step = step
 

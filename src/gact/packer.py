@@ -87,22 +87,22 @@ class Packer:
         if tensor._is_view():
             return self._leave(tensor, site, step, "small")
         step.ledger.keep(site, _SMALL, tensor)
-        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
+        return Kept(tensor, step)
 
     def _leave_foreign(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept:
         """Holds a tensor whose storage is not to be touched."""
         size = stored_bytes(tensor)
         step.ledger.record(site, Decision.keep(reason), size, size)
-        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
+        return Kept(tensor, step)
 
     def _leave_parameter(self, tensor: Tensor, step: Step) -> Kept:
         step.ledger.parameter_saves += 1
-        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
+        return Kept(tensor, step)
 
     def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept | Copied:
         """Holds a tensor exactly: itself, or a copy where it is a small part of a large storage."""
         ledger, decision = step.ledger, Decision.keep(reason)
-        if tensor._is_view() and tensor.untyped_storage().nbytes() > max(self._settings.min_bytes, 4 * tensor.nbytes):
+        if tensor._is_view() and tensor.untyped_storage().nbytes() > max(self._min_bytes, 4 * tensor.nbytes):
             owner = self._parameters.reason(tensor, self._consumers.arguments())
             if owner == "parameter":
                 return self._leave_parameter(tensor, step)
@@ -110,7 +110,7 @@ class Packer:
             ledger.record(site, decision, ledger.plain(tensor), copied.nbytes)
             return copied
         ledger.keep(site, decision, tensor)
-        return Kept(tensor if tensor.is_leaf else tensor.detach(), step)
+        return Kept(tensor, step)
 
     def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:
         reason = self._parameters.reason(tensor, self._consumers.arguments())
@@ -122,7 +122,7 @@ class Packer:
         if place is None:
             return self._leave(tensor, site, step, "overlapping elements")
         identity, region, layout = place
-        if region.nbytes < self._settings.min_bytes:
+        if region.nbytes < self._min_bytes:
             return self._leave(tensor, site, step, "small")
         needed = need(site.op, tensor, self._consumers.arguments(), self._consumers.composite)
         if needed.kind == "exact":

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .identity import Identity
+from .held import HeldRegions
+from .identity import Identity, Place
 from .layout import Layout
 from .packed import Copied, Held, Kept
 from .records import Decision
@@ -192,3 +193,12 @@ class Recipes:
     def find(self, identity: Identity) -> Recipe | None:
         """The recipe of a tensor, if one is known."""
         return self._known.get(identity)
+
+
+def link_to(place: Place, held: HeldRegions, recipes: Recipes) -> Link | None:
+    """The way to what is held for a place, or else to its recipe; None if there is neither."""
+    value = held.value(place.identity)
+    if value is not None:
+        return Link(weakref.ref(value), place.layout, value.depth)
+    recipe = recipes.find(place.identity)
+    return None if recipe is None else Link(recipe, place.layout, recipe.depth)
