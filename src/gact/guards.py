@@ -5,6 +5,7 @@ Every message says what was got, what is allowed, and the remedy.
 
 from __future__ import annotations
 
+import contextlib
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,6 +37,42 @@ def check_count(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
     return int(value)
+
+
+def check_positive(name: str, value: Any) -> float | None:
+    """A positive number, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise ValueError(f"{name} must be a positive number or None, got {value!r}.")
+    return float(value)
+
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def check_memory(memory: Any) -> int | None:
+    """Bytes, from a number or a text such as ``"2 GiB"``, or None."""
+    if memory is None:
+        return None
+    number = float(memory) if isinstance(memory, Real) and not isinstance(memory, bool) else 0.0
+    if isinstance(memory, str):
+        text = memory.replace(" ", "").upper()
+        unit = text.lstrip("0123456789.")
+        with contextlib.suppress(ValueError, KeyError):
+            number = float(text.removesuffix(unit)) * _UNITS[unit]
+    if not 1 <= number < 2**63:
+        raise ValueError(f'memory must be a number of bytes or a text such as "2 GiB" or "500 MB", got {memory!r}.')
+    return int(number)
+
+
+def check_budgets(adaptive: bool, **budgets: Any) -> None:
+    """At most one budget besides ``bits``, and none where nothing is measured."""
+    given = [name for name, value in budgets.items() if value is not None]
+    if given and not adaptive:
+        raise ValueError(f"{given[0]} needs measured sensitivities, got adaptive=False. Leave out one of the two.")
+    if "ratio" in given and "memory" in given:
+        raise ValueError("pass either ratio or memory, got both.")
 
 
 def check_seed(seed: Any) -> int:

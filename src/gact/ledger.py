@@ -81,6 +81,16 @@ class Ledger:
         tally.plain_bytes += plain_bytes
         tally.kept_bytes += kept_bytes
 
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes that plain autograd keeps."""
+        return sum(tally.plain_bytes for tally in self.tallies.values())
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes held instead."""
+        return sum(tally.kept_bytes for tally in self.tallies.values())
+
     def count(self, site: Site) -> int:
         """Tensors that the site has saved so far."""
         tally = self.tallies.get(site)

@@ -28,6 +28,7 @@ class Need:
     Attributes:
         kind: ``"value"`` (an unbiased estimate), ``"mask"`` (which side of a bound) or ``"exact"``.
         least_bits: Least width of a value's code.
+        prior_bits: Least width while it is not known how much the gradient suffers from its rounding.
         most_bits: Greatest width, where a rule sets one.
         mask: The test of a mask.
         why: For exact ones, what the backward does with the value.
@@ -38,6 +39,7 @@ class Need:
     mask: MaskTest | None = None
     why: str = ""
     most_bits: int = 8
+    prior_bits: int = 1
 
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]

@@ -14,6 +14,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .codecs.groups import Groups
 from .layout import Layout, region_of
 from .records import Decision
 from .steps import Step, in_backward
@@ -159,6 +160,43 @@ class Encoded:
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout, which must have the region of these codes."""
         return layout.restore(self.code.decode(layout.dense, layout.region_stride))
+
+
+class Fine(Encoded):
+    """One region in finer codes than its site is to have, in a step in which the effect of its rounding is measured.
+
+    Args:
+        code: The finer codes.
+        bits: Width that the site has now. It is what sharing goes by, so that the step shares as every other does.
+
+    Attributes:
+        noise: Width and key of a rounding that unpacking adds; None for none.
+        is_read: Whether it was unpacked since this was last set to False.
+    """
+
+    __slots__ = ("_bits", "is_read", "noise")
+
+    def __init__(self, code: Groups, bits: int) -> None:
+        super().__init__(code)
+        self.noise: tuple[int, int] | None = None
+        self.is_read = False
+        self._bits = bits
+
+    @property
+    def bits(self) -> int:
+        """Width that the site has now."""
+        return self._bits
+
+    def decode(self, layout: Layout) -> Tensor:
+        """A fresh tensor of that layout, rounded once more if noise is asked for."""
+        self.is_read = True
+        size, stride = layout.dense, layout.region_stride
+        region = self.code.decode(size, stride)
+        if self.noise is not None:
+            bits, seed = self.noise
+            assert isinstance(self.code, Groups)
+            region = Groups(region, bits, self.code.group_size, seed).decode(size, stride)
+        return layout.restore(region)
 
 
 class Held(Protocol):

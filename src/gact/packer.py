@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C._autograd import _get_sequence_nr as next_sequence_number
 
 from . import casts, streams
 from .codecs.groups import Groups
@@ -14,9 +15,11 @@ from .held import HeldRegions
 from .identity import Identity, locate
 from .layout import Layout
 from .needs import Need
-from .packed import Code, Copied, Encoded, Held, Kept, Packed
+from .packed import Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
-from .policy import BOOL, need, refusal, ruled, stored_bytes, width
+from .policy import BOOL, need, refusal, ruled, stored_bytes
+from .precision.controller import Controller
+from .precision.measurement import FINEST
 from .recipes import Derived, Recipes
 from .records import Decision, Settings, Site
 from .rules import Rules
@@ -30,7 +33,8 @@ class Packer:
     """Packs what one thread saves while its context is open.
 
     Args:
-        settings: Widths, group size, least size, seed.
+        settings: Group size, least size, seed.
+        controller: Chooses widths.
         steps: Where saves are counted.
         held: Regions that are held already.
         recipes: How tensors were made that can be rebuilt.
@@ -42,6 +46,7 @@ class Packer:
     def __init__(
         self,
         settings: Settings,
+        controller: Controller,
         steps: Steps,
         held: HeldRegions,
         recipes: Recipes,
@@ -52,6 +57,7 @@ class Packer:
         self.saves = 0
         self.compressed = 0
         self._settings = settings
+        self._controller = controller
         self._min_bytes = settings.min_bytes
         self._steps = steps
         self._held = held
@@ -131,17 +137,17 @@ class Packer:
         if rule is not None:
             if rule.keep:
                 return self._leave(tensor, site, step, "rule")
-            needed = ruled(needed, rule, self._settings)
+            needed = ruled(needed, rule)
         if needed.kind == "value":
             held = self._value(identity, tensor, site, needed)
         else:
             held = self._held.exact(identity, needed.mask or needed.kind)
         if held is not None:
             return self._share(held, layout, tensor, site, step)
-        code = self._encode(region, site, step, needed)
-        if isinstance(code, str) or code.nbytes >= region.nbytes:
-            return self._leave(tensor, site, step, code if isinstance(code, str) else "code is no smaller")
-        return self._hold(code, identity, needed, tensor, layout, site, step)
+        encoded = self._encode(region, site, step, needed)
+        if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
+            return self._leave(tensor, site, step, encoded if isinstance(encoded, str) else "code is no smaller")
+        return self._hold(encoded, identity, needed, tensor, layout, site, step)
 
     def _value(self, identity: Identity, tensor: Tensor, site: Site, needed: Need) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
@@ -175,32 +181,46 @@ class Packer:
         extra = held.charge() if isinstance(held, Derived) else 0
         step.ledger.record(site, held.decision, step.ledger.plain(tensor), extra, merged=True)
         self.compressed += 1
+        if step.measurement is not None:
+            step.measurement.read_by(held, next_sequence_number() - 1)
         return Packed(held, layout, step)
 
     def _hold(
-        self, code: Code, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
+        self, encoded: Encoded, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
     ) -> Packed:
-        encoded = Encoded(code)
         if needed.kind == "value":
             self._held.add_value(identity, encoded)
         else:
             self._held.add_exact(identity, needed.mask or needed.kind, encoded)
-        step.ledger.record(site, encoded.decision, step.ledger.plain(tensor), code.nbytes)
+        step.ledger.record(site, encoded.decision, step.ledger.plain(tensor), encoded.code.nbytes)
         self.compressed += 1
+        if step.measurement is not None:
+            step.measurement.read_by(encoded, next_sequence_number() - 1)
         return Packed(encoded, layout, step)
 
-    def _encode(self, region: Tensor, site: Site, step: Step, needed: Need) -> Code | str:
-        """The code of a region, or the reason why it has none."""
-        settings = self._settings
+    def _encode(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:
+        """A region in a code, or the reason why it has none."""
         on_cpu = region.device.type == "cpu"
         if needed.kind == "mask":
-            return Mask(region, needed.mask or BOOL)
+            return Encoded(Mask(region, needed.mask or BOOL))
         if needed.kind == "integers":
             if not on_cpu:
                 return "integer"  # its range cannot be read without waiting for the device
             low, high = torch.aminmax(region)
-            return Integers(region, int(low), int(high))
-        bits = width(settings, needed)
+            return Encoded(Integers(region, int(low), int(high)))
+        return self._quantize(region, site, step, needed)
+
+    def _quantize(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:
+        """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
+        settings, measurement = self._settings, step.measurement
+        bits = self._controller.width(site, needed)
+        measured = measurement is not None and needed.least_bits < min(needed.most_bits, FINEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        code = Groups(region, bits, settings.group_size, seed)
-        return "not finite" if on_cpu and code.is_poisoned() else code
+        code = Groups(region, FINEST if measured else bits, settings.group_size, seed)
+        if region.device.type == "cpu" and code.is_poisoned():
+            return "not finite"
+        if measurement is not None and measured:
+            return measurement.hold(code, region, site, bits, needed)
+        if needed.least_bits < needed.most_bits:
+            self._controller.saw(site, region.numel(), code)
+        return Encoded(code)

@@ -23,7 +23,7 @@ _VIEWS_AND_CASTS = """
     SplitWithSizes UnsafeSplit Narrow Expand Unsqueeze Squeeze AsStrided Alias Clone
     Unbind Diagonal Conj Unfold
 """
-_PASS_THROUGH = frozenset(f"{name}Backward{number}" for name in _VIEWS_AND_CASTS.split() for number in (0, 1))
+PASS_THROUGH = frozenset(f"{name}Backward{number}" for name in _VIEWS_AND_CASTS.split() for number in (0, 1))
 
 
 PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -117,7 +117,7 @@ def _leaf_behind(tensor: Tensor) -> Tensor | None:
             leaf: Tensor = node.variable  # type: ignore[attr-defined]
             located = region_of(tensor)
             return leaf if located is not None and located[0].numel() <= leaf.numel() else None
-        if name not in _PASS_THROUGH:
+        if name not in PASS_THROUGH:
             return None
         node = node.next_functions[0][0]
     return None

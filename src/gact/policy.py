@@ -10,15 +10,17 @@ from torch import Tensor
 from .codecs.groups import DTYPES as FLOATS
 from .codecs.integers import DTYPES as INTEGERS
 from .codecs.masks import MaskTest
-from .needs import VALUE, WIDE, Arguments, Need, need_of
+from .needs import VALUE, Arguments, Need, need_of
 from .parameters import PLAIN
-from .records import Settings
 from .rules import Rule
 
 _DTYPES = FLOATS | INTEGERS | {torch.bool}
 BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
 _BOOL_NEED = Need("mask", mask=BOOL)
 _INTEGER_NEED = Need("integers")
+# Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
+# start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
+_DATA = Need("value", prior_bits=8)
 
 
 def refusal(tensor: Tensor) -> str:
@@ -65,21 +67,12 @@ def need(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need
     if dtype in INTEGERS:
         return _INTEGER_NEED
     needed = need_of(op, tensor, arguments, composite)
-    # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from
-    # the start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
-    return WIDE if needed is VALUE and tensor.is_leaf else needed
+    return _DATA if needed is VALUE and tensor.is_leaf else needed
 
 
-def ruled(needed: Need, rule: Rule, settings: Settings) -> Need:
-    """A need with the width that the user's rule gives; masks and integers stay what they are."""
+def ruled(needed: Need, rule: Rule) -> Need:
+    """A need within the widths that the user's rule allows; masks and integers stay what they are."""
     if needed.kind != "value":
         return needed
-    bits = rule.bits
-    if bits is None:
-        bits = min(max(width(settings, needed), rule.least_bits or 1), rule.most_bits or 8)
-    return replace(needed, least_bits=bits, most_bits=bits)
-
-
-def width(settings: Settings, needed: Need) -> int:
-    """Width of a value's code."""
-    return min(max(int(settings.bits), needed.least_bits), needed.most_bits)
+    least, most = rule.bits or rule.least_bits or 1, rule.bits or rule.most_bits or 8
+    return replace(needed, least_bits=min(max(least, needed.least_bits), most), most_bits=most)

@@ -77,6 +77,9 @@ class Settings:
         probe_interval: Steps between two measurements.
         group_size: Elements that share a minimum and a scale.
         min_bytes: Tensors smaller than this are left alone.
+        ratio: Compression ratio to be reached instead of an average width.
+        memory: Bytes that may be held after forward instead of an average width.
+        max_noise: Greatest gradient noise, as a share of the gradient's variance from batch to batch.
         derive: Whether tensors are rebuilt where their sources are held.
         seed: Key of the rounding.
     """
@@ -88,3 +91,6 @@ class Settings:
     min_bytes: int
     derive: bool
     seed: int
+    ratio: float | None = None
+    memory: int | None = None
+    max_noise: float | None = None

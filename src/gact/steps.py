@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 import weakref
+from typing import TYPE_CHECKING
 
 import torch
 
 from .ledger import Ledger
+
+if TYPE_CHECKING:
+    from .precision.controller import Controller
+    from .precision.measurement import Measurement
 
 
 class Step:
@@ -17,13 +22,15 @@ class Step:
         number: Which step of the training, from 1.
         ledger: What it saved so far.
         used: Whether a backward pass has read any of it.
+        measurement: What is measured in it; None in an ordinary step.
     """
 
-    __slots__ = ("__weakref__", "ledger", "number", "used")
+    __slots__ = ("__weakref__", "ledger", "measurement", "number", "used")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, measurement: Measurement | None = None) -> None:
         self.number = number
         self.ledger = Ledger()
+        self.measurement = measurement
         self.used = False
 
 
@@ -37,10 +44,14 @@ class Steps:
 
     A step ends when everything packed in it has been released, by backward or because its graph was dropped; the
     next save begins another.
+
+    Args:
+        controller: Told of every new step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, controller: Controller) -> None:
         self.count = 0
+        self._controller = controller
         self.ledger = Ledger()
         self._alive: weakref.ref[Step] | None = None
         self._lock = threading.Lock()
@@ -53,12 +64,16 @@ class Steps:
             return self._begin(step)
         return step
 
+    def alive(self) -> Step | None:
+        """The step of which something is still held."""
+        return self._alive() if self._alive is not None else None
+
     def _begin(self, last: Step | None) -> Step:
         with self._lock:
             step = self._alive() if self._alive is not None else None
             if step is None or step is last:
                 self.count += 1
-                step = Step(self.count)
+                step = Step(self.count, self._controller.begin_step(self.count))
                 self._alive = weakref.ref(step)
                 self.ledger = step.ledger
         return step

@@ -90,10 +90,10 @@ def test_a_run_resumed_inside_one_context_rounds_equally(model, x):
 def test_one_context_rounds_as_a_context_for_each_step(model, x):
     expected = run(compressor(model), model, 4, x)
     gradients = []
-    with compressor(model):
+    with compressor(model) as c:
         for _ in range(4):
             model.zero_grad()
-            model(x).square().mean().backward()
+            c.backward(model(x).square().mean())
             gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
     assert all(map(torch.equal, gradients, expected))
 

@@ -49,6 +49,12 @@ class Groups:
         """Whether some group decodes to NaN: it held NaN, infinity or a magnitude of 2^100. Waits for the device."""
         return bool(_count_poisoned(self.metadata))
 
+    def spread(self) -> Tensor:
+        """Mean squared range of a group: what the variance of every width is in proportion to. Shape [], float32."""
+        scale = self.metadata[:, 1].float()
+        spread: Tensor = scale.square().mean() * float((1 << self.bits) - 1) ** 2
+        return spread
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
         out: Tensor

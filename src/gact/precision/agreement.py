@@ -1,0 +1,58 @@
+"""All ranks of a distributed run choose the same widths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch.distributed as dist
+
+from ..records import Site
+from .measurement import Finding, Result, Totals
+
+
+def is_distributed() -> bool:
+    """Whether other processes train with this one."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def agree(result: Result | None, site_of: Callable[[str, str, int, int], Site]) -> Result | None:
+    """The average of what all ranks found; every rank must call this in the same step.
+
+    Args:
+        result: What this rank found, None if it failed.
+        site_of: Gives this rank's site of four names.
+
+    Returns:
+        The findings of all sites that any rank has measured, with their mean noise; None if a rank failed.
+    """
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, None if result is None else replace(result, snapshot=None))
+    results: list[Result] = [each for each in gathered if each is not None]
+    if len(results) < len(gathered):
+        return None
+    finite = [each for each in results if math.isfinite(each.energy)]
+    energy = sum(each.energy for each in finite) / len(finite) if len(finite) == len(results) else math.nan
+    found: dict[tuple[str, str, int, int], list[Finding]] = {}
+    for each in results:
+        for site, finding in each.findings.items():
+            found.setdefault((site.module, site.op, site.call, site.slot), []).append(finding)
+    findings = {site_of(*names): _mean(seen) for names, seen in sorted(found.items())}
+    totals = Totals(max(each.totals.plain for each in results), max(each.totals.fixed for each in results))
+    assert result is not None
+    return replace(result, findings=findings, energy=energy, totals=totals)
+
+
+def mean_over_ranks(value: float) -> float:
+    """The mean of a number that every rank has; every rank must call this in the same step."""
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return float(sum(gathered)) / len(gathered)
+
+
+def _mean(findings: list[Finding]) -> Finding:
+    noise = tuple(sum(values) / len(findings) for values in zip(*(each.noise for each in findings), strict=True))
+    spread = sum(each.spread for each in findings) / len(findings)
+    return replace(findings[0], noise=noise, spread=spread)

@@ -1,0 +1,240 @@
+"""The precision controller: which width each site has, from what was measured last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from torch import Tensor
+
+from ..codecs.groups import Groups
+from ..needs import Need
+from ..records import Settings, Site
+from .agreement import agree, is_distributed, mean_over_ranks
+from .budget import Options
+from .measurement import Finding, Measurement, Result, Totals
+from .probe import Snapshot
+from .schedule import Schedule
+from .variance import WIDTHS
+
+_WORTH = 0.9
+"""Widths change if that takes at least a tenth of the predicted noise away."""
+_TRACKINGS = 20
+"""How often in an interval the ranges of the tensors are looked at."""
+_UNKNOWN_SHARE = 0.05
+"""Share of elements at sites never measured that calls for a measurement before its time."""
+
+
+class Controller:
+    """Chooses the width of every site.
+
+    Between measurements a site's noise is taken to follow the ranges of its groups.
+
+    Args:
+        settings: The budget and the interval.
+        site_of: Gives the site of four names.
+
+    Attributes:
+        findings: What is known of each site.
+        passes: Backward passes that measurements have run.
+        noise: Predicted gradient noise |g - g0|^2 / |g0|^2 of the widths in use; None before any measurement.
+        batch_variance: Variance of the gradient from batch to batch, relative to its squared norm, as estimated from
+            two batches after a measurement.
+        over_budget: Whether the widths take more than was asked for, because the budget is below what is possible or
+            because ``max_noise`` could not be met within it.
+        is_used: Whether backward runs through the compressor, without which nothing can be measured.
+        failure: Why measuring was given up; empty while it was not.
+    """
+
+    def __init__(self, settings: Settings, site_of: Callable[[str, str, int, int], Site]) -> None:
+        self.settings = settings
+        self.findings: dict[Site, Finding] = {}
+        self.widths: dict[Site, int] = {}
+        self.passes = 0
+        self.noise: float | None = None
+        self.batch_variance: float | None = None
+        self.over_budget = False
+        self.is_used = False
+        self.failure = ""
+        self.snapshot: Snapshot | None = None
+        self._schedule = Schedule(settings.probe_interval)
+        self._site_of = site_of
+        self._totals = Totals(0, 0)
+        self._elements = [0, 0]
+        self._tracking = False
+        self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
+
+    def width(self, site: Site, needed: Need) -> int:
+        """Width of a site's codes."""
+        bits = self.widths.get(site) or max(int(self.settings.bits), needed.prior_bits)
+        return min(max(bits, needed.least_bits), needed.most_bits)
+
+    def begin_step(self, number: int) -> Measurement | None:
+        """Takes up a new step; the measurement to be made in it, if one is due."""
+        if not (self.settings.adaptive and self.is_used) or self.failure:
+            return None
+        if self._spreads:
+            self._follow()
+        known, unknown = self._elements
+        # Ranks may differ in what they saw, and must not differ in when they measure.
+        alone = not is_distributed()
+        due = self._schedule.is_due(number, alone and unknown > _UNKNOWN_SHARE * (known + unknown))
+        interval = max(self.settings.probe_interval // _TRACKINGS, 1)
+        self._tracking = alone and bool(self.findings) and not due and number % interval == 0
+        self._elements = [0, 0]
+        return Measurement(self.settings, number) if due else None
+
+    def saw(self, site: Site, numel: int, code: Groups) -> None:
+        """Notes the code that a site was given in an ordinary step."""
+        if site not in self.findings:
+            self._elements[1] += numel
+            return
+        self._elements[0] += numel
+        if self._tracking:
+            spread = code.spread()
+            self._spreads.setdefault(site, []).append((spread if spread.is_cuda else float(spread), numel))
+
+    def measure(
+        self, measurement: Measurement, number: int, totals: Totals, loss: Tensor, gradient: Tensor | None
+    ) -> None:
+        """Runs a measurement and chooses widths anew.
+
+        Args:
+            measurement: That of the step, before the backward pass of its loss.
+            number: Number of the step.
+            totals: Bytes of the step; ``fixed`` includes the finer codes.
+            loss: The loss.
+            gradient: Gradient with respect to it.
+        """
+        try:
+            result: Result | None = measurement.run(loss, gradient, totals)
+        except RuntimeError as error:
+            result, self.failure = None, str(error)
+        if is_distributed():
+            result = agree(result, self._site_of)
+            if result is None and not self.failure:
+                self.failure = "measuring failed on another rank"
+        if result is not None:
+            self.learn(result, number)
+
+    def learn(self, result: Result, number: int) -> None:
+        """Takes up what was measured in a step."""
+        self.passes += result.passes
+        if not math.isfinite(result.energy) or not result.findings:
+            return  # an overflow of the scaled loss, or a loss that reads nothing of the step: the next one will do
+        self._schedule.succeeded(number)
+        self._totals = result.totals
+        self.snapshot = result.snapshot
+        finite = {site: each for site, each in result.findings.items() if all(map(math.isfinite, each.noise))}
+        self.findings.update({site: _blend(self.findings.get(site), each) for site, each in finite.items()})
+        self._choose()
+
+    def learn_variance(self, variance: float) -> None:
+        """Takes up the variance of the gradient from batch to batch."""
+        self.snapshot = None
+        if is_distributed():
+            variance = mean_over_ranks(variance)
+        if math.isfinite(variance):
+            self.batch_variance = variance
+            if self.settings.max_noise is not None:
+                self._choose()
+
+    def _follow(self) -> None:
+        """Scales the noise of each site with the ranges of its groups, and chooses anew if that pays."""
+        for site, seen in self._spreads.items():
+            finding = self.findings[site]
+            spread = sum(float(each) * numel for each, numel in seen)
+            if finding.spread > 0 and 0 < spread < math.inf:
+                noise = tuple(each * spread / finding.spread for each in finding.noise)
+                numels = tuple(numel for _, numel in seen)
+                self.findings[site] = replace(finding, numels=numels, spread=spread, noise=noise)
+        self._spreads = {}
+        self._choose()
+
+    def _choose(self) -> None:
+        """The widths of least noise within the budget, or of fewest bytes within the limit of the noise."""
+        if not self.findings:
+            return
+        sites = list(self.findings)
+        options = Options(list(self.findings.values()))
+        budget = options.budget(self.settings, self._totals)
+        chosen = options.within(budget)
+        limit = None
+        if self.settings.max_noise is not None and self.batch_variance:
+            limit = self.settings.max_noise * self.batch_variance
+            chosen = options.below(limit)
+        self.over_budget = chosen.nbytes > max(budget, 0)
+        if all(site in self.widths for site in sites):
+            noise, nbytes = options.of([self.widths[site] for site in sites])
+            stays = noise * _WORTH <= chosen.noise and nbytes <= budget if limit is None else noise <= limit
+            if stays and nbytes * _WORTH <= chosen.nbytes:
+                self.noise = noise
+                return
+        self.noise = chosen.noise
+        self.widths.update(zip(sites, (chosen.choice + 1).tolist(), strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, in plain numbers and lists."""
+        if self._spreads:
+            self._follow()
+        return {
+            "sites": [_to_plain(site, finding, self.widths[site]) for site, finding in self.findings.items()],
+            "noise": self.noise,
+            "batch_variance": self.batch_variance,
+            "passes": self.passes,
+            "totals": [self._totals.plain, self._totals.fixed],
+            "elements": list(self._elements),
+            "is_used": self.is_used,
+            "over_budget": self.over_budget,
+            "schedule": self._schedule.state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes up what ``state`` returned.
+
+        Args:
+            state: The state.
+
+        Raises:
+            ValueError: If it is no such state. Nothing is changed then.
+        """
+        try:
+            sites = [(self._site_of(*each["site"]), _from_plain(each), int(each["width"])) for each in state["sites"]]
+            noise, variance = (_number(state[name]) for name in ("noise", "batch_variance"))
+            passes, is_used, over_budget = (int(state[name]) for name in ("passes", "is_used", "over_budget"))
+            totals, elements = Totals(*map(int, state["totals"])), list(map(int, state["elements"]))
+            schedule = Schedule(self.settings.probe_interval, **{k: int(v) for k, v in state["schedule"].items()})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the precision state is damaged ({error!r}). Pass what state_dict() returned.") from error
+        self.findings = {site: finding for site, finding, _ in sites}
+        self.widths = {site: width for site, _, width in sites}
+        self.noise, self.batch_variance, self.passes = noise, variance, passes
+        self.is_used, self.over_budget = bool(is_used), bool(over_budget)
+        self.snapshot, self._spreads = None, {}
+        self._totals, self._elements, self._schedule = totals, elements, schedule
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _to_plain(site: Site, finding: Finding, width: int) -> dict[str, Any]:
+    return {"site": [site.module, site.op, site.call, site.slot], "width": width, **asdict(finding)}
+
+
+def _from_plain(state: Mapping[str, Any]) -> Finding:
+    numels, noise = tuple(map(int, state["numels"])), tuple(map(float, state["noise"]))
+    if len(noise) != len(WIDTHS):
+        raise ValueError(f"noise of {len(noise)} widths")
+    least, most, prior = int(state["least"]), int(state["most"]), int(state["prior"])
+    return Finding(numels, least, most, prior, float(state["spread"]), noise)
+
+
+def _blend(before: Finding | None, now: Finding) -> Finding:
+    """The geometric mean of what was known and what was measured, which is one sample of a random quantity."""
+    if before is None or min(before.noise) <= 0 or min(now.noise) <= 0:
+        return now
+    noise = tuple(math.sqrt(old * new) for old, new in zip(before.noise, now.noise, strict=True))
+    return replace(now, noise=noise)

@@ -1,0 +1,156 @@
+"""Backward passes over a retained graph, each compared with the first.
+
+NOTE: Backward only
+Codes change nothing in forward, so what a rounding does to the gradient is seen by running backward again on the
+graph of the step: no second forward, no closure, no statistics of batch normalisation touched. The passes go through
+``torch.autograd.grad``, which accumulates into no ``grad`` and fires none of the hooks by which
+``DistributedDataParallel`` reduces. Each leaf's gradient is read in a hook, at a sample of its elements, and let go
+of at once, so that there is never a second copy of the whole gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+SAMPLES = 1 << 15
+"""Elements of a leaf's gradient that are read: all up to twice as many, evenly spread ones of a larger gradient."""
+
+
+class Probe:
+    """The gradient of one loss, at a sample of its elements; making it runs backward once.
+
+    Args:
+        loss: The loss.
+        gradient: Gradient with respect to it, for a loss that is no scalar.
+        leaves: Tensors whose gradients are read.
+
+    Attributes:
+        passes: Backward passes run so far.
+        energy: Squared norm of each leaf's gradient, float64 of shape [leaves], on the CPU.
+    """
+
+    def __init__(self, loss: Tensor, gradient: Tensor | None, leaves: Sequence[Tensor]) -> None:
+        self.passes = 0
+        self._loss = loss
+        self._gradient = gradient
+        self._leaves = list(leaves)
+        self._numel: list[int] = [0] * len(leaves)
+        self._base = self._run()
+        self.energy = self._energies(self._base, [None] * len(leaves))
+
+    def snapshot(self) -> Snapshot:
+        """What was read of the gradient, without the graph."""
+        return Snapshot(self._leaves, self._base, float(self.energy.sum()))
+
+    def compare(self) -> Tensor:
+        """Runs backward again: |g - g0|^2 of each leaf, float64 of shape [leaves], on the CPU."""
+        return self._energies(self._run(), self._base)
+
+    def _run(self) -> list[Tensor | None]:
+        self.passes += 1
+        read: list[Tensor | None] = [None] * len(self._leaves)
+        handles = [leaf.register_hook(self._reader(read, index)) for index, leaf in enumerate(self._leaves)]
+        try:
+            torch.autograd.grad(self._loss, self._leaves, self._gradient, retain_graph=True, allow_unused=True)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return read
+
+    def _reader(self, read: list[Tensor | None], index: int) -> Callable[[Tensor], Tensor]:
+        def hook(gradient: Tensor) -> Tensor:
+            read[index], self._numel[index] = _sample(gradient)
+            # What autograd would hand back is of no use to anybody: something that takes no memory.
+            return gradient.new_zeros(()).expand_as(gradient) if gradient.layout is torch.strided else gradient
+
+        return hook
+
+    def _energies(self, read: Sequence[Tensor | None], base: Sequence[Tensor | None]) -> Tensor:
+        return _energies(read, base, self._numel)
+
+
+class Snapshot:
+    """A sample of one gradient, to be compared with the next batch's.
+
+    Args:
+        leaves: The leaves.
+        read: What was read of the gradient of each.
+        energy: Squared norm of the whole gradient.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], read: Sequence[Tensor | None], energy: float) -> None:
+        self._leaves = [weakref.ref(leaf) for leaf in leaves]
+        self._read = list(read)
+        self._energy = energy
+        self._numel = [0] * len(leaves)
+        self._next: list[Tensor | None] = [None] * len(leaves)
+
+    @contextlib.contextmanager
+    def next_gradient(self) -> Iterator[None]:
+        """Reads the gradient of a backward pass that is run meanwhile, and changes nothing."""
+        handles = []
+        for index, reference in enumerate(self._leaves):
+            leaf = reference()
+            if leaf is not None and leaf.requires_grad:
+                handles.append(leaf.register_hook(self._reader(index)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _reader(self, index: int) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            self._next[index], self._numel[index] = _sample(gradient)
+
+        return hook
+
+    def variance(self) -> float:
+        """Variance of a batch's gradient over batches, relative to the squared norm: half of |g - g'|^2 / |g|^2."""
+        distance = float(_energies(self._next, self._read, self._numel).sum())
+        return distance / (2 * self._energy) if self._energy > 0 else math.nan
+
+
+def _sample(gradient: Tensor) -> tuple[Tensor, int]:
+    """Evenly spread elements of a gradient, and how many it has."""
+    values = _values(gradient.detach())
+    return values.reshape(-1)[:: _spacing(values)].clone(), values.numel()
+
+
+def _energies(read: Sequence[Tensor | None], base: Sequence[Tensor | None], numel: Sequence[int]) -> Tensor:
+    """Squared distance of two sets of samples, scaled up from the sample to the whole of each leaf."""
+    sums = []
+    for now, then, count in zip(read, base, numel, strict=True):
+        if now is None or (then is not None and then.numel() != now.numel()):
+            sums.append(torch.zeros((), dtype=torch.float64))
+            continue
+        difference = now.double() if then is None else now.double() - then.double()
+        sums.append(difference.square().sum() * (count / max(now.numel(), 1)))
+    if not sums:
+        return torch.zeros(0, dtype=torch.float64)
+    return torch.stack([each.to("cpu") for each in sums])
+
+
+def _values(gradient: Tensor) -> Tensor:
+    if gradient.layout is torch.sparse_coo:
+        return gradient.coalesce().values()
+    if gradient.layout is not torch.strided:
+        return gradient.to_dense()
+    if gradient.dim() == 2 and not gradient.is_contiguous():
+        return gradient.t()  # as matrix products leave the gradients of weights
+    return gradient
+
+
+def _spacing(gradient: Tensor) -> int:
+    """Every how many elements a gradient is read: prime to its rows' length and number, so that none is missed."""
+    spacing = max(gradient.numel() // SAMPLES, 1)
+    shape = gradient.shape[0] * gradient.shape[-1] if gradient.dim() else 1
+    while math.gcd(spacing, shape) > 1:
+        spacing += 1
+    return spacing

@@ -1,0 +1,72 @@
+"""Measuring how much the gradient suffers from the rounding of each site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .graph import Leaf
+from .grouping import Group, Member, Sharing, first_groups, passes_for
+
+LEAST_PASSES = 6
+MOST_PASSES = 23
+
+Compare = Callable[[Sequence[int]], Tensor]
+"""Runs backward with the members of these indices rounded: |g - g0|^2 of each leaf."""
+
+
+def one_at_a_time(count: int, compare: Compare) -> Tensor:
+    """What each member's rounding does to the gradient, in one pass for each: the paper's Algorithm 1.
+
+    The published algorithm differences two gradients that differ in one tensor's rounding and halves the result;
+    here the other gradient has no rounding of that tensor, so the difference is the noise itself.
+
+    Args:
+        count: Number of members.
+        compare: Runs one pass.
+
+    Returns:
+        E |g - g0|^2 of each member, from one sample, shape [members], float64.
+    """
+    return torch.stack([compare([index]).sum() for index in range(count)])
+
+
+def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compare) -> Tensor:
+    """The same from a number of passes that does not grow with the depth of the network.
+
+    Args:
+        members: The sites.
+        leaves: Leaves of the graph, in the order of the energies.
+        compare: Runs one pass.
+
+    Returns:
+        Estimate of E |g - g0|^2 of each member, shape [members], float64.
+    """
+    sharing = Sharing(members, leaves)
+
+    def measured(group: list[int], energy: Tensor) -> Group:
+        return Group(group, energy, *sharing.share(group, energy))
+
+    most = passes_for(members, LEAST_PASSES, MOST_PASSES)
+    groups = [measured(group, compare(group)) for group in first_groups(members, most)]
+    while len(groups) < most:
+        whole = max(groups, key=lambda group: group.uncertainty(members))
+        if not whole.uncertainty(members) > 0:
+            break
+        parts = whole.halves(members)
+        smaller, larger = sorted(parts, key=lambda part: float(_estimates(whole, part).sum()))
+        # A difference is only as exact as the larger of the two: measure the smaller part.
+        energy = compare(smaller)
+        groups.remove(whole)
+        groups += [measured(smaller, energy), measured(larger, (whole.energy - energy).clamp(min=0.0))]
+    estimate = torch.zeros(len(members), dtype=torch.float64)
+    for group in groups:
+        estimate[torch.tensor(group.members)] = group.estimate
+    return estimate
+
+
+def _estimates(group: Group, part: Sequence[int]) -> Tensor:
+    place = {member: index for index, member in enumerate(group.members)}
+    return group.estimate[torch.tensor([place[member] for member in part])]
