@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from gact.ops import checks
+from gact.ops import arena, checks
 
 ROUNDINGS = ("stochastic", "dithered", "nearest")
 GROUP_SIZE = 256
@@ -40,3 +41,9 @@ def dequantizer_into(out: Tensor, code: Code, bits: int) -> Callable[[], None]:
 def nbytes(code: Code) -> int:
     """Bytes of a code, metadata included."""
     return sum(part.nbytes for part in code)
+
+
+def arena_config() -> dict[str, int]:
+    """How much memory of codes is kept, if that is not the usual: a configuration of its own."""
+    text = os.environ.get(arena.ENVIRONMENT, "")
+    return {"arena_mib": int(text)} if text else {}

@@ -55,8 +55,8 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
     Args:
         ways: Calls without arguments, by name.
         rounds: How often each is timed.
-        least_seconds: A way that is faster than this is called as often as it takes to last that long, and the time
-            is divided by the number of calls. Short calls need it: reading the clock costs a good part of one.
+        least_seconds: A way that is faster than this is called as often as it takes to last that long, and the fastest
+            of the calls counts: a neighbour that takes the processor only makes calls longer.
         warm_up: Calls of each way that are not timed.
 
     Returns:
@@ -82,10 +82,12 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
 
 
 def _seconds(call: Call, repeats: int) -> float:
-    start = time.perf_counter()
+    times = []
     for _ in range(repeats):
+        start = time.perf_counter()
         call()
-    return (time.perf_counter() - start) / repeats
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _repeats(call: Call, least_seconds: float) -> int:

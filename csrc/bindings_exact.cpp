@@ -1,6 +1,7 @@
 // The operators of the exact codes, masks and integers. The schemas are defined in src/gact/ops/schema.py.
 #include <vector>
 
+#include "arena.h"
 #include "bindings.h"
 #include "dispatch.h"
 
@@ -45,7 +46,7 @@ Tensor encode_mask(Tensor x, double low, double high) {
   const auto kernel = active_kernels().encode_mask[element_of(x.scalar_type(), true)];
   x = dense(x);
   const int64_t numel = x.numel();
-  Tensor codes = empty_bytes(code_bytes(numel, 1));
+  Tensor codes = empty_code_bytes(code_bytes(numel, 1));
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) { kernel(in, numel, low, high, out, begin, end); });
@@ -84,7 +85,7 @@ Tensor encode_integers(Tensor x, int64_t minimum, int64_t bits) {
   const auto kernel = active_kernels().encode_integers[integer_of(x.scalar_type())];
   x = dense(x);
   const int64_t numel = x.numel();
-  Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor codes = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   for_groups(numel, kExactGroup,

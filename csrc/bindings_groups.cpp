@@ -2,6 +2,7 @@
 #include <tuple>
 #include <vector>
 
+#include "arena.h"
 #include "bindings.h"
 #include "dispatch.h"
 
@@ -41,8 +42,8 @@ std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, 
   const int64_t numel = x.numel();
   const int64_t size[] = {group_count(numel, group_size), 2};
   const int64_t stride[] = {2, 1};
-  Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
-  Tensor metadata = empty(size, stride, 2, element == Element::kFloat64 ? ScalarType::Float : ScalarType::BFloat16);
+  Tensor codes = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor metadata = empty_code(size, stride, 2, element == Element::kFloat64 ? ScalarType::Float : ScalarType::BFloat16);
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   void* fields = metadata.mutable_data_ptr();
@@ -115,7 +116,7 @@ Tensor pack_bits(Tensor codes, int64_t bits, int64_t group_size) {
   check_code(bits, group_size);
   const int64_t numel = codes.numel();
   check_bytes(codes, "codes", numel);
-  Tensor packed = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor packed = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   auto* out = static_cast<uint8_t*>(packed.mutable_data_ptr());
   const auto kernel = active_kernels().pack_bits;

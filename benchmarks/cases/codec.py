@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codec_calls import GROUP_SIZE, ROUNDINGS, dequantizer, dequantizer_into, nbytes, quantizer
+from ..codec_calls import GROUP_SIZE, ROUNDINGS, arena_config, dequantizer, dequantizer_into, nbytes, quantizer
 from ..options import Options
 from ..rows import Row
 from ..timing import Call, take_turns
@@ -18,7 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SIZES = {"64 MiB": 2**26, "4 MiB": 2**22, "256 KiB": 2**18}
 WIDTHS = tuple(range(1, 9))
 ROUNDS = 15
-LEAST_SECONDS = 2e-3
+LEAST_SECONDS = 20e-3
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -29,7 +29,7 @@ def run(options: Options) -> Iterator[Row]:
     """
     sizes = options.pick(SIZES, {"16 KiB": 2**14})
     for (name, size), dtype in product(sizes.items(), DTYPES):
-        config = {"size": name, "dtype": str(dtype).removeprefix("torch.")}
+        config: dict[str, Any] = {"size": name, "dtype": str(dtype).removeprefix("torch."), **arena_config()}
         if not options.wants(config):
             continue
         x = torch.randn(size // dtype.itemsize, generator=torch.Generator().manual_seed(0)).to(dtype)

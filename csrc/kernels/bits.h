@@ -77,8 +77,6 @@ GACT_INLINE void unpack_length(const uint8_t* GACT_RESTRICT packed, int64_t leng
   }
 }
 
-constexpr int64_t kUsualGroup = 256;
-
 // The usual length is a constant, for loops without remainders.
 template <int kBits>
 inline void pack_width(const uint8_t* codes, int64_t length, uint8_t* packed) {

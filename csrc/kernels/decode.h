@@ -30,15 +30,18 @@ inline void decode_dithered_elements(const uint8_t* GACT_RESTRICT codes, int64_t
 }
 
 #ifdef GACT_SIMD
+// `eighths` as a part of a code, which is exact: what the shared bits add to it.
+constexpr float kMiddles[] = {0.375f, 0.125f, -0.125f, -0.375f};
+
 template <bool kStream, class T>
 GACT_INLINE void decode_dithered_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale,
                                          const SharedBits& shared, T* GACT_RESTRICT out) {
   const Floats minimums = Floats{} + minimum;
-  const Floats eighth = Floats{} + scale * 0.125f;
+  const Floats scales = Floats{} + scale;
   for (int64_t i = 0; i < length; i += kLanes) {
-    const Words bits = (load_words(shared.at(i)) >> SharedBits::shift(i)) & 3u;
-    const Words steps = (load_bytes(codes + i) << 3) + 3u - (bits << 1);
-    store_numbers<kStream>(out + i, clamp_to<T>(multiply_add(to_floats(steps), eighth, minimums)));
+    const Floats middle = look_up(kMiddles, load_words(shared.at(i)) >> SharedBits::shift(i));
+    const Floats steps = to_floats(load_bytes(codes + i)) + middle;
+    store_numbers<kStream>(out + i, clamp_to<T>(multiply_add(steps, scales, minimums)));
   }
 }
 
@@ -76,8 +79,13 @@ inline void decode_dithered_group(const uint8_t* codes, int64_t length, Real min
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length % kLanes == 0) {
-      stream ? decode_dithered_vectors<true>(codes, length, minimum, scale, shared, out)
-             : decode_dithered_vectors<false>(codes, length, minimum, scale, shared, out);
+      if (stream) {
+        decode_dithered_vectors<true>(codes, length, minimum, scale, shared, out);
+      } else if (length == kUsualGroup) {
+        decode_dithered_vectors<false>(codes, kUsualGroup, minimum, scale, shared, out);
+      } else {
+        decode_dithered_vectors<false>(codes, length, minimum, scale, shared, out);
+      }
       return;
     }
   }

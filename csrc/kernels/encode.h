@@ -74,8 +74,7 @@ inline void encode_dithered(const Real* GACT_RESTRICT x, int64_t length, int64_t
 constexpr int64_t kJudged = 64;
 
 template <class T, class Real>
-inline bool dither_pays(const T* GACT_RESTRICT x, int64_t length, Encoder<Real> encode) {
-  const int64_t judged = length < kJudged ? length : kJudged;
+GACT_INLINE bool judge(const T* GACT_RESTRICT x, int64_t judged, Encoder<Real> encode) {
   int32_t sum = 0;
   for (int64_t j = 0; j < judged; ++j) {
     const int32_t f = encode.fixed_point(to_real(x[j])) & ((1 << kFraction) - 1);
@@ -84,8 +83,14 @@ inline bool dither_pays(const T* GACT_RESTRICT x, int64_t length, Encoder<Real> 
   return 192 * static_cast<int64_t>(sum) > (17ll << kFraction) * judged;
 }
 
+template <class T, class Real>
+inline bool dither_pays(const T* x, int64_t length, Encoder<Real> encode) {
+  return length < kJudged ? judge(x, length, encode) : judge(x, kJudged, encode);
+}
+
 #ifdef GACT_SIMD
-constexpr int64_t kEncodeWhole = 8 * kLanes;  // the smallest group that encode_whole takes
+constexpr int64_t kEncodeWhole = 8 * kLanes;               // the smallest group that encode_whole takes
+constexpr int64_t kSharedVectors = kSharedLanes / kLanes;  // vectors that share no hash
 
 // What the counters of the lanes of a vector are ahead of that of its first.
 struct LaneSteps {
@@ -110,17 +115,19 @@ GACT_INLINE Words hash_vector(Words counter, uint32_t key) {
   return exclusive_or(h, h >> 15, Words{} + (key ^ (key >> 15))) * 0x846CA68Bu;
 }
 
+// Random numbers of a vector of elements, `dither` in vectors, from words that hold them in their lowest bits. The
+// vector is the v-th of those whose shared bits begin at the lowest bits of `shared`.
 template <Rounding kRounding>
-GACT_INLINE Words dither_vector(const SharedBits& shared, int64_t j, Words r) {
-  if (kRounding != Rounding::kDithered) return r;
-  const Words bits = (load_words(shared.at(j)) >> SharedBits::shift(j)) & 3u;
-  return (bits << (kFraction - 2)) | (r & ((1u << (kFraction - 2)) - 1u));
+GACT_INLINE Words random_vector(const Words* shared, int64_t v, Words r) {
+  if (kRounding != Rounding::kDithered) return r & ((1u << kFraction) - 1u);
+  const Words moved = shared[v % kSharedVectors] << static_cast<int>(kFraction - 2 - 2 * (v / kSharedVectors));
+  return select(Words{} + ((1u << (kFraction - 2)) - 1u), r, moved & (3u << (kFraction - 2)));
 }
 
 // A full group, four vectors of each half at a time.
 template <Rounding kRounding, class T>
-inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key,
-                         uint8_t* GACT_RESTRICT codes) {
+GACT_INLINE void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<float> encode, Key key,
+                              uint8_t* GACT_RESTRICT codes) {
   const int64_t half = group_size / 2;
   const auto top = static_cast<uint8_t>(encode.top >> kFraction);
   const SharedBits shared(key, kRounding == Rounding::kDithered ? group_size : 0);
@@ -128,14 +135,20 @@ inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<f
   for (int64_t i = 0; i < half; i += 4 * kLanes) {
     Words low[4];
     Words high[4];
+    Words low_shared[kSharedVectors];
+    Words high_shared[kSharedVectors];
+    for (int64_t v = 0; v < kSharedVectors && kRounding == Rounding::kDithered; ++v) {
+      low_shared[v] = load_words(shared.at(i + v * kLanes)) >> SharedBits::shift(i);
+      high_shared[v] = load_words(shared.at(half + i + v * kLanes)) >> SharedBits::shift(half + i);
+    }
     for (int64_t v = 0; v < 4; ++v) {
       Words low_r = Words{} + (1u << (kFraction - 1));
       Words high_r = low_r;
       if (kRounding != Rounding::kNearest) {
         const Words h = hash_vector(counter, key.high);
         counter += static_cast<uint32_t>(kLanes) * kHashStep;
-        low_r = dither_vector<kRounding>(shared, i + v * kLanes, (h ^ (h >> 16)) & ((1u << kFraction) - 1u));
-        high_r = dither_vector<kRounding>(shared, half + i + v * kLanes, h >> (32 - kFraction));
+        low_r = random_vector<kRounding>(low_shared, v, h ^ (h >> 16));
+        high_r = random_vector<kRounding>(high_shared, v, h >> (32 - kFraction));
       }
       low[v] = encode_vector(x + i + v * kLanes, encode, low_r);
       high[v] = encode_vector(x + half + i + v * kLanes, encode, high_r);
@@ -143,6 +156,13 @@ inline void encode_whole(const T* GACT_RESTRICT x, int64_t group_size, Encoder<f
     store_bytes(codes + i, low[0], low[1], low[2], low[3], top);
     store_bytes(codes + half + i, high[0], high[1], high[2], high[3], top);
   }
+}
+
+// The usual size is a constant, for loops without ends.
+template <Rounding kRounding, class T>
+inline void encode_vectors(const T* x, int64_t group_size, Encoder<float> encode, Key key, uint8_t* codes) {
+  group_size == kUsualGroup ? encode_whole<kRounding>(x, kUsualGroup, encode, key, codes)
+                            : encode_whole<kRounding>(x, group_size, encode, key, codes);
 }
 #endif
 

@@ -7,6 +7,7 @@ namespace gact {
 
 constexpr int64_t kSmallestGroup = 32;
 constexpr int64_t kLargestGroup = 1024;
+constexpr int64_t kUsualGroup = 256;  // for which the kernels have loops of a constant length
 constexpr int64_t kExactGroup = 256;  // of masks and integers
 constexpr int64_t kPadding = 32;      // a short group is packed as if it had a multiple of this many elements
 

@@ -19,9 +19,9 @@ inline void encode_group(const T* x, int64_t length, int64_t group_size, Encoder
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length == group_size && group_size >= kEncodeWhole) {
       switch (rounding) {
-        case Rounding::kNearest: return encode_whole<Rounding::kNearest>(x, group_size, encode, key, codes);
-        case Rounding::kStochastic: return encode_whole<Rounding::kStochastic>(x, group_size, encode, key, codes);
-        case Rounding::kDithered: return encode_whole<Rounding::kDithered>(x, group_size, encode, key, codes);
+        case Rounding::kNearest: return encode_vectors<Rounding::kNearest>(x, group_size, encode, key, codes);
+        case Rounding::kStochastic: return encode_vectors<Rounding::kStochastic>(x, group_size, encode, key, codes);
+        case Rounding::kDithered: return encode_vectors<Rounding::kDithered>(x, group_size, encode, key, codes);
       }
     }
   }

@@ -53,6 +53,14 @@ GACT_INLINE Floats clamp_to<Float16>(Floats a) {
 
 GACT_INLINE Words exclusive_or(Words a, Words b, Words c) { return a ^ b ^ c; }
 
+// Bits of a where the mask is 1, of b where it is 0.
+GACT_INLINE Words select(Words mask, Words a, Words b) { return (mask & a) | (~mask & b); }
+
+// The entry of a table of four that the lowest two bits of each word name.
+GACT_INLINE Floats look_up(const float* four, Words place) {
+  return _mm256_permutevar8x32_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(four)), (__m256i)place);
+}
+
 // The lower bytes of four vectors one after the other, each at most `top`; words up to 2^15 count as 255.
 GACT_INLINE void store_bytes(uint8_t* out, Words a, Words b, Words c, Words d, uint8_t top) {
   const __m256i ab = _mm256_packus_epi32((__m256i)a, (__m256i)b);

@@ -47,6 +47,16 @@ GACT_INLINE Words exclusive_or(Words a, Words b, Words c) {
   return (Words)_mm512_ternarylogic_epi32((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
 }
 
+// Bits of a where the mask is 1, of b where it is 0.
+GACT_INLINE Words select(Words mask, Words a, Words b) {
+  return (Words)_mm512_ternarylogic_epi32((__m512i)mask, (__m512i)a, (__m512i)b, 0xCA);
+}
+
+// The entry of a table of four that the lowest two bits of each word name.
+GACT_INLINE Floats look_up(const float* four, Words place) {
+  return _mm512_permutexvar_ps((__m512i)place, _mm512_broadcast_f32x4(_mm_loadu_ps(four)));
+}
+
 // The lower bytes of four vectors one after the other, each at most `top`; words up to 2^15 count as 255.
 GACT_INLINE void store_bytes(uint8_t* out, Words a, Words b, Words c, Words d, uint8_t top) {
   const __m512i ab = _mm512_packus_epi32((__m512i)a, (__m512i)b);

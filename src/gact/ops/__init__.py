@@ -4,7 +4,7 @@ Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernel
 extension was built, plain torch everywhere else.
 """
 
-from . import reference, schema
+from . import arena, reference, schema
 from .cpu import load, status
 from .triton import register as register_device_kernels
 
@@ -12,5 +12,6 @@ schema.define()
 reference.register()
 register_device_kernels()
 load()
+arena.configure()
 
 __all__ = ["reference", "schema", "status"]

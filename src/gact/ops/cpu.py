@@ -63,6 +63,8 @@ def load() -> None:
             torch.ops.load_library(str(path))
             library = ctypes.CDLL(str(path))
             library.gact_instruction_set.restype = ctypes.c_char_p
+            library.gact_arena_kept.restype = ctypes.c_int64
+            library.gact_arena_limit.argtypes = [ctypes.c_int64]
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."
@@ -74,6 +76,11 @@ def load() -> None:
         )
     elif wanted:
         use_instruction_set(wanted)
+
+
+def library() -> ctypes.CDLL | None:
+    """The loaded extension, if there is one."""
+    return _Extension.library
 
 
 def available() -> tuple[str, ...]:
