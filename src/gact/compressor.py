@@ -15,6 +15,7 @@ from .consumers import Consumers, Sites
 from .guards import (
     check_bits,
     check_budgets,
+    check_choice,
     check_count,
     check_group_size,
     check_memory,
@@ -87,6 +88,8 @@ class Compressor:
         max_noise: Greatest variance that compression may add to the gradient, as a share of the gradient's variance
             from batch to batch. The widths are then the least that meet it, whatever the budget; the report says if
             they exceed it.
+        estimator: ``"grouped"`` measures many sites in one backward pass; ``"exhaustive"`` is Algorithm 1 of the paper,
+            one pass for each site, to compare with.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -108,6 +111,7 @@ class Compressor:
         ratio: float | None = None,
         memory: int | str | None = None,
         max_noise: float | None = None,
+        estimator: str = "grouped",
     ) -> None:
         if model is not None and not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}.")
@@ -123,6 +127,7 @@ class Compressor:
             ratio=check_positive("ratio", ratio),
             memory=check_memory(memory),
             max_noise=check_positive("max_noise", max_noise),
+            estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
         self._rules = Rules(rules)

@@ -39,6 +39,13 @@ def check_count(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+    return str(value)
+
+
 def check_positive(name: str, value: Any) -> float | None:
     """A positive number, or None."""
     if value is None:

@@ -79,6 +79,7 @@ class Settings:
         min_bytes: Tensors smaller than this are left alone.
         ratio: Compression ratio to be reached instead of an average width.
         memory: Bytes that may be held after forward instead of an average width.
+        estimator: How sensitivities are measured: ``"grouped"`` or ``"exhaustive"``.
         max_noise: Greatest gradient noise, as a share of the gradient's variance from batch to batch.
         derive: Whether tensors are rebuilt where their sources are held.
         seed: Key of the rounding.
@@ -94,3 +95,4 @@ class Settings:
     ratio: float | None = None
     memory: int | None = None
     max_noise: float | None = None
+    estimator: str = "grouped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -100,13 +101,11 @@ class Measurement:
     Args:
         settings: Group size and seed.
         step: Number of the step.
-        exhaustive: Whether each site gets a pass of its own.
     """
 
-    def __init__(self, settings: Settings, step: int, exhaustive: bool = False) -> None:
+    def __init__(self, settings: Settings, step: int) -> None:
         self._settings = settings
         self._step = step
-        self._exhaustive = exhaustive
         self._samples: dict[Site, Sample] = {}
         self._owners: weakref.WeakKeyDictionary[Fine, Site] = weakref.WeakKeyDictionary()
 
@@ -151,23 +150,21 @@ class Measurement:
             totals: Bytes of the step; what is fixed still includes the finer codes.
         """
         leaves = leaves_of(loss)
+        grouped = self._settings.estimator == "grouped"
         self._each(self._samples, "is_read", False)
-        probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
-        sites = [site for site, sample in self._samples.items() if any(fine.is_read for fine in _alive(sample))]
-        members = [_member(site, self._samples[site]) for site in sites]
-
-        def compare(indices: Sequence[int]) -> Tensor:
-            for index in indices:
-                self._round(sites[index])
-            try:
-                return probe.compare()
-            finally:
-                self._each(sites, "noise", None)
-
-        if self._exhaustive:
-            energy = one_at_a_time(len(sites), compare) if sites else torch.zeros(0)
-        else:
-            energy = in_groups(members, leaves, compare)
+        try:
+            if not grouped:
+                self._round(self._samples, 0)
+            probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
+            sites = [site for site, sample in self._samples.items() if any(fine.is_read for fine in _alive(sample))]
+            if grouped:
+                energy = in_groups(
+                    [_member(site, self._samples[site]) for site in sites], leaves, partial(self._add, probe, sites)
+                )
+            else:
+                energy = one_at_a_time(len(sites), partial(self._reseed, probe, sites))
+        finally:
+            self._each(self._samples, "noise", None)
         total = float(probe.energy.sum())
         findings = {site: self._finding(site, float(each), total) for site, each in zip(sites, energy, strict=True)}
         finer = sum(code_bytes(numel, FINEST) for each in findings.values() for numel in each.numels)
@@ -176,11 +173,28 @@ class Measurement:
         totals = replace(totals, fixed=totals.fixed - finer)
         return Result(findings, total, probe.passes, totals, probe.snapshot())
 
-    def _round(self, site: Site) -> None:
-        sample = self._samples[site]
-        for occurrence, fine in enumerate(_alive(sample)):
-            seed = streams.key(self._settings.seed ^ _NOISE_STREAM, self._step, site.key, occurrence)
-            fine.noise = (_probed(sample), seed)
+    def _add(self, probe: Probe, sites: Sequence[Site], indices: Sequence[int]) -> Tensor:
+        """What the gradient suffers where these sites are rounded and no others."""
+        rounded = [sites[index] for index in indices]
+        self._round(rounded, 0)
+        energy = probe.compare()
+        self._each(rounded, "noise", None)
+        return energy
+
+    def _reseed(self, probe: Probe, sites: Sequence[Site], index: int) -> Tensor:
+        """How much two gradients differ that differ in the rounding of one site."""
+        self._round([sites[index]], 1)
+        energy = probe.compare()
+        self._round([sites[index]], 0)
+        return energy
+
+    def _round(self, sites: Iterable[Site], stream: int) -> None:
+        """Has sites rounded to their widths, with random numbers of the first or the second stream."""
+        for site in sites:
+            sample = self._samples[site]
+            for occurrence, fine in enumerate(_alive(sample)):
+                seed = streams.key(self._settings.seed ^ _NOISE_STREAM, self._step, site.key, 2 * occurrence + stream)
+                fine.noise = (_probed(sample), seed)
 
     def _each(self, sites: Iterable[Site], name: str, value: object) -> None:
         for site in sites:

@@ -17,20 +17,20 @@ Compare = Callable[[Sequence[int]], Tensor]
 """Runs backward with the members of these indices rounded: |g - g0|^2 of each leaf."""
 
 
-def one_at_a_time(count: int, compare: Compare) -> Tensor:
-    """What each member's rounding does to the gradient, in one pass for each: the paper's Algorithm 1.
+def one_at_a_time(count: int, reseed: Callable[[int], Tensor]) -> Tensor:
+    """What each member's rounding does to the gradient, in one pass for each: Algorithm 1 of GACT (Liu et al., 2022).
 
-    The published algorithm differences two gradients that differ in one tensor's rounding and halves the result;
-    here the other gradient has no rounding of that tensor, so the difference is the noise itself.
+    Two gradients that differ in the rounding of one tensor differ by twice its variance.
 
     Args:
         count: Number of members.
-        compare: Runs one pass.
+        reseed: Runs backward with all members rounded, one of them with other random numbers: |g1 - g0|^2 of each
+            leaf.
 
     Returns:
-        E |g - g0|^2 of each member, from one sample, shape [members], float64.
+        Variance of the gradient due to each member, from one sample, shape [members], float64.
     """
-    return torch.stack([compare([index]).sum() for index in range(count)])
+    return torch.tensor([float(reseed(index).sum()) / 2 for index in range(count)], dtype=torch.float64)
 
 
 def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compare) -> Tensor:
@@ -44,6 +44,8 @@ def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compar
     Returns:
         Estimate of E |g - g0|^2 of each member, shape [members], float64.
     """
+    if not members:
+        return torch.zeros(0, dtype=torch.float64)
     sharing = Sharing(members, leaves)
 
     def measured(group: list[int], energy: Tensor) -> Group:
