@@ -23,6 +23,7 @@ WAYS = {
     "noise": {"plain", "4 bits", "4 bits, derive=False"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
+    "probing": {"8 bits", "measuring step"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
     "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
 }
