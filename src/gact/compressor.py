@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .allocator import allocator_for
+from .checkpointing import checkpointing
 from .consumers import Consumers, Sites
-from .guards import check_bits, check_count, check_group_size, check_seed
+from .guards import check_bits, check_count, check_group_size, check_names, check_seed
 from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
 from .observer import Observer
+from .offload import open_offload
 from .packed import unpack
 from .packer import Packer
 from .parameters import Parameters
@@ -24,6 +27,7 @@ from .records import Settings
 from .report import Report, build_report
 from .rules import Rule, Rules
 from .steps import Steps
+from .store.choose import check_offload
 
 _STATE_VERSION = 1
 _ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
@@ -67,11 +71,17 @@ class Compressor:
             no bytes. 0 compresses all.
         rules: What to do with some saved tensors, by module, op, dtype, rank, size or predicate.
         derive: Rebuild what a cheap op made of tensors that are held already instead of storing it.
+        offload: Where packed data waits for backward: None, the device it was made on; ``"cpu"``, pinned host memory;
+            ``"disk:/scratch"``, a file in that directory, or ``"disk"`` in the directory for temporary files. See also
+            ``Rule(offload=...)``.
+        checkpoint: Run blocks under ``torch.utils.checkpoint``, so that only their inputs are held (compressed), and
+            backward runs them again. True for the repeated blocks of the model, or patterns of module paths.
         seed: Key of the rounding; equal seeds give equal codes.
 
     Raises:
         TypeError: If ``model`` is no module.
         ValueError: If a number is out of range.
+        StoreError: If the directory of ``offload`` cannot be used.
     """
 
     def __init__(
@@ -85,6 +95,8 @@ class Compressor:
         min_bytes: int = 65536,
         rules: Iterable[Rule] = (),
         derive: bool = True,
+        offload: str | None = None,
+        checkpoint: bool | Iterable[str] = False,
         seed: int = 0,
     ) -> None:
         if model is not None and not isinstance(model, torch.nn.Module):
@@ -97,9 +109,14 @@ class Compressor:
             group_size=check_group_size(group_size),
             min_bytes=check_count("min_bytes", min_bytes, 0),
             derive=bool(derive),
+            offload=check_offload(offload),
+            checkpoint=check_names("checkpoint", checkpoint),
             seed=check_seed(seed),
         )
         self._rules = Rules(rules)
+        allocator_for(model)
+        self._offload = open_offload(self._settings, self._rules)
+        self._checkpointing = checkpointing(model, self._settings.checkpoint)
         self._sites = Sites(model)
         self._steps = Steps()
         self._held = HeldRegions()
@@ -143,6 +160,7 @@ class Compressor:
             return
         assert thread.hooks is not None
         assert thread.consumers is not None
+        self._checkpointing.__exit__(kind, error, trace)
         thread.hooks.pop()
         thread.consumers.__exit__(kind, error, trace)
         packer = thread.packer
@@ -151,13 +169,20 @@ class Compressor:
             return
         if not packer.compressed:
             self._warn_nothing(packer.saves)
+        elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
+            self._warn(
+                f"offload={self._settings.offload!r} has moved nothing: host memory is for tensors of another device, "
+                "and a rule with offload=True must match some. report() names what is held."
+            )
         for rule in self._rules.unmatched() if packer.saves else ():
             self._warn(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
 
     def _open(self, thread: _Thread) -> None:
         consumers = Consumers(self._sites)
         parameters, recipes = Parameters(self._model), Recipes(self._steps)
-        packer = Packer(self._settings, self._steps, self._held, recipes, parameters, consumers, self._rules)
+        packer = Packer(
+            self._settings, self._steps, self._held, recipes, parameters, consumers, self._rules, self._offload
+        )
         observer = Observer(recipes, self._held, self._settings.min_bytes)
         hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
         hooks.push()
@@ -165,6 +190,7 @@ class Compressor:
         if self._settings.derive:
             consumers.observe(observer.run)
         consumers.watch(hooks, self._warn_foreign)
+        self._checkpointing.__enter__()
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:

@@ -34,6 +34,11 @@ class Code(Protocol):
         """Bytes held, metadata included."""
         ...
 
+    @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that lie in a store instead."""
+        ...
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
         ...

@@ -78,6 +78,8 @@ class Settings:
         group_size: Elements that share a minimum and a scale.
         min_bytes: Tensors smaller than this are left alone.
         derive: Whether tensors are rebuilt where their sources are held.
+        offload: Where packed data lives; None for the device.
+        checkpoint: Which blocks run under checkpoint: none, the repeated ones, or those of these names.
         seed: Key of the rounding.
     """
 
@@ -87,4 +89,6 @@ class Settings:
     group_size: int
     min_bytes: int
     derive: bool
+    offload: str | None
+    checkpoint: bool | tuple[str, ...]
     seed: int

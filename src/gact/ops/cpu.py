@@ -76,6 +76,11 @@ def load() -> None:
         use_instruction_set(wanted)
 
 
+def library() -> ctypes.CDLL | None:
+    """The loaded extension, or None."""
+    return _Extension.library
+
+
 def available() -> tuple[str, ...]:
     """The instruction sets that this machine can run, best first; empty without the extension."""
     library = _Extension.library
