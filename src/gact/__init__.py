@@ -5,11 +5,30 @@ Autograd's saved tensors are held in a few bits each; see ``Compressor``.
 
 from importlib.metadata import version as _version
 
+from .allocator import AllocatorStatus, allocator_status, use_allocator
+from .attention import attention
 from .compressor import Compressor
+from .memory import MemoryProfile, profile_step
 from .quantized import QuantizedTensor, quantize
 from .report import Report, Row
 from .rules import Rule
+from .store import StoreError
 
 __version__ = _version("gact")
 
-__all__ = ["Compressor", "QuantizedTensor", "Report", "Row", "Rule", "__version__", "quantize"]
+__all__ = [
+    "AllocatorStatus",
+    "Compressor",
+    "MemoryProfile",
+    "QuantizedTensor",
+    "Report",
+    "Row",
+    "Rule",
+    "StoreError",
+    "__version__",
+    "allocator_status",
+    "attention",
+    "profile_step",
+    "quantize",
+    "use_allocator",
+]

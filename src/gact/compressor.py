@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .allocator import allocator_for
+from .checkpointing import checkpointing
 from .consumers import Consumers, Sites
 from .guards import (
     check_bits,
@@ -19,12 +21,14 @@ from .guards import (
     check_count,
     check_group_size,
     check_memory,
+    check_names,
     check_positive,
     check_seed,
 )
 from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
 from .observer import Observer
+from .offload import open_offload
 from .packed import unpack
 from .packer import Packer
 from .parameters import Parameters
@@ -36,6 +40,7 @@ from .records import Settings
 from .report import Report, build_report
 from .rules import Rule, Rules
 from .steps import Step, Steps
+from .store.choose import check_offload
 
 _STATE_VERSION = 2
 _ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
@@ -81,6 +86,11 @@ class Compressor:
             no bytes. 0 compresses all.
         rules: What to do with some saved tensors, by module, op, dtype, rank, size or predicate.
         derive: Rebuild what a cheap op made of tensors that are held already instead of storing it.
+        offload: Where packed data waits for backward: None, the device it was made on; ``"cpu"``, pinned host memory;
+            ``"disk:/scratch"``, a file in that directory, or ``"disk"`` in the directory for temporary files. See also
+            ``Rule(offload=...)``.
+        checkpoint: Run blocks under ``torch.utils.checkpoint``, so that only their inputs are held (compressed), and
+            backward runs them again. True for the repeated blocks of the model, or patterns of module paths.
         seed: Key of the rounding; equal seeds give equal codes.
         ratio: Compression ratio that the widths are to reach, instead of an average width.
         memory: Bytes that may be held between forward and backward, a number or a text such as ``"2 GiB"``, instead of
@@ -94,6 +104,7 @@ class Compressor:
     Raises:
         TypeError: If ``model`` is no module.
         ValueError: If a number is out of range.
+        StoreError: If the directory of ``offload`` cannot be used.
     """
 
     def __init__(
@@ -107,6 +118,8 @@ class Compressor:
         min_bytes: int = 65536,
         rules: Iterable[Rule] = (),
         derive: bool = True,
+        offload: str | None = None,
+        checkpoint: bool | Iterable[str] = False,
         seed: int = 0,
         ratio: float | None = None,
         memory: int | str | None = None,
@@ -123,6 +136,8 @@ class Compressor:
             group_size=check_group_size(group_size),
             min_bytes=check_count("min_bytes", min_bytes, 0),
             derive=bool(derive),
+            offload=check_offload(offload),
+            checkpoint=check_names("checkpoint", checkpoint),
             seed=check_seed(seed),
             ratio=check_positive("ratio", ratio),
             memory=check_memory(memory),
@@ -131,6 +146,9 @@ class Compressor:
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
         self._rules = Rules(rules)
+        allocator_for(model)
+        self._offload = open_offload(self._settings, self._rules)
+        self._checkpointing = checkpointing(model, self._settings.checkpoint)
         self._sites = Sites(model)
         self._controller = Controller(self._settings, self._sites.site)
         self._steps = Steps(self._controller)
@@ -175,6 +193,7 @@ class Compressor:
             return
         assert thread.hooks is not None
         assert thread.consumers is not None
+        self._checkpointing.__exit__(kind, error, trace)
         thread.hooks.pop()
         thread.consumers.__exit__(kind, error, trace)
         packer = thread.packer
@@ -183,6 +202,11 @@ class Compressor:
             return
         if not packer.compressed:
             self._warn_nothing(packer.saves)
+        elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
+            self._warn(
+                f"offload={self._settings.offload!r} has moved nothing: host memory is for tensors of another device, "
+                "and a rule with offload=True must match some. report() names what is held."
+            )
         for rule in self._rules.unmatched() if packer.saves else ():
             self._warn(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
 
@@ -190,7 +214,15 @@ class Compressor:
         consumers = Consumers(self._sites)
         parameters, recipes = Parameters(self._model), Recipes(self._steps)
         packer = Packer(
-            self._settings, self._controller, self._steps, self._held, recipes, parameters, consumers, self._rules
+            self._settings,
+            self._controller,
+            self._steps,
+            self._held,
+            recipes,
+            parameters,
+            consumers,
+            self._rules,
+            self._offload,
         )
         observer = Observer(recipes, self._held, self._settings.min_bytes)
         hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
@@ -199,6 +231,7 @@ class Compressor:
         if self._settings.derive:
             consumers.observe(observer.run)
         consumers.watch(hooks, self._warn_foreign)
+        self._checkpointing.__enter__()
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:

@@ -10,14 +10,16 @@ to look inside one.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.utils.checkpoint
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
@@ -27,6 +29,9 @@ from .needs import Arguments
 from .records import Site
 
 UNKNOWN = "unknown"
+CHECKPOINT = "checkpoint"
+_CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_FUNCTION_FILE = torch.autograd.function.__file__
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
 
@@ -180,8 +185,9 @@ class Consumers(TorchFunctionMode):
             return self._sites.site("", UNKNOWN, 0, 0)  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
-            call = frame.calls[UNKNOWN] = frame.calls.get(UNKNOWN, -1) + 1
-            return self._sites.site(frame.path, UNKNOWN, call, 0)
+            op = CHECKPOINT if _is_checkpoint(sys._getframe(2)) else UNKNOWN
+            call = frame.calls[op] = frame.calls.get(op, -1) + 1
+            return self._sites.site(frame.path, op, call, 0)
         if self._slot == 0:
             self._call = frame.calls[self._op] = frame.calls.get(self._op, -1) + 1
         slot = self._slot
@@ -200,3 +206,10 @@ class Consumers(TorchFunctionMode):
             if self._frames[depth].module is module:
                 del self._frames[depth:]
                 return
+
+
+def _is_checkpoint(frame: FrameType) -> bool:
+    """Whether the custom Function that saves is one of checkpoint's, which is told by who runs it."""
+    if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_filename == _CHECKPOINT_FILE

@@ -6,6 +6,7 @@ Every message says what was got, what is allowed, and the remedy.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -87,3 +88,13 @@ def check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63:
         raise ValueError(f"seed must be a whole number that fits in 64 bits, got {seed!r}.")
     return int(seed)
+
+
+def check_names(name: str, value: Any) -> bool | tuple[str, ...]:
+    """A switch, or names as a tuple."""
+    if isinstance(value, bool):
+        return value
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if not names or not all(isinstance(each, str) for each in names):
+        raise TypeError(f"{name} must be True, False or a list of module path patterns, got {value!r}.")
+    return names

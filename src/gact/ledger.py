@@ -21,6 +21,7 @@ class Tally:
         merged: Of those, saves of something already held.
         plain_bytes: Storage that plain autograd keeps for them, each storage counted once.
         kept_bytes: Bytes held for them.
+        offloaded_bytes: Bytes that were moved out of the memory of their device.
     """
 
     decision: Decision
@@ -28,6 +29,7 @@ class Tally:
     merged: int = 0
     plain_bytes: int = 0
     kept_bytes: int = 0
+    offloaded_bytes: int = 0
 
 
 class Ledger:
@@ -70,7 +72,15 @@ class Ledger:
         self._kept.add(storage._cdata)
         self.record(site, decision, plain, kept, merged=not kept and size > 0)
 
-    def record(self, site: Site, decision: Decision, plain_bytes: int, kept_bytes: int, merged: bool = False) -> None:
+    def record(
+        self,
+        site: Site,
+        decision: Decision,
+        plain_bytes: int,
+        kept_bytes: int,
+        merged: bool = False,
+        offloaded_bytes: int = 0,
+    ) -> None:
         """Adds one save to its site."""
         tally = self.tallies.get(site)
         if tally is None:
@@ -80,6 +90,12 @@ class Ledger:
         tally.merged += merged
         tally.plain_bytes += plain_bytes
         tally.kept_bytes += kept_bytes
+        tally.offloaded_bytes += offloaded_bytes
+
+    @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that were moved out of the memory of their device."""
+        return sum(tally.offloaded_bytes for tally in self.tallies.values())
 
     @property
     def plain_bytes(self) -> int:

@@ -180,6 +180,8 @@ def _attention(tensor: Tensor, arguments: Arguments) -> Need:
     query, key = argument(arguments, 0, "query", None), argument(arguments, 1, "key", None)
     if isinstance(query, Tensor) and tensor.shape == query.shape[:-1]:
         return _exact("logsumexp")
+    if any(is_argument(tensor, argument(arguments, 3, name, None)) for name in ("mask", "attn_mask")):
+        return _exact("mask")
     return WIDE if is_argument(tensor, query) or is_argument(tensor, key) else VALUE
 
 
@@ -188,6 +190,11 @@ def _norm(tensor: Tensor, arguments: Arguments) -> Need:
     if isinstance(source, Tensor) and tensor.numel() < source.numel():
         return _exact("statistic")
     return VALUE
+
+
+def _checkpoint(tensor: Tensor, arguments: Arguments) -> Need:
+    """Inputs from which a block is run again; those without a gradient are masks and tables."""
+    return VALUE if tensor.requires_grad or not tensor.is_floating_point() else _exact("input of a checkpoint")
 
 
 _LINEAR_COMPOSITES = """
@@ -244,10 +251,11 @@ def _table() -> dict[str, Need | Chooser]:
     enter("clamp_min", _clamp_min)
     enter("clamp_max", _clamp_max)
     enter("threshold _threshold", _threshold)
+    enter("checkpoint", _checkpoint)
     enter("dropout dropout1d dropout2d dropout3d feature_dropout", _dropout)
     enter("div divide true_divide", _division)
     enter("pow float_power __pow__", _power)
-    enter("scaled_dot_product_attention", _attention)
+    enter("scaled_dot_product_attention attention", _attention)
     enter("multi_head_attention_forward", _multi_head_attention)
     enter("layer_norm group_norm batch_norm instance_norm rms_norm native_layer_norm native_batch_norm", _norm)
     enter("vector_norm linalg_vector_norm std var std_mean var_mean", _norm)

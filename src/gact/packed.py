@@ -35,6 +35,11 @@ class Code(Protocol):
         """Bytes held, metadata included."""
         ...
 
+    @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that lie in a store instead."""
+        ...
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
         ...
@@ -174,13 +179,14 @@ class Fine(Encoded):
         is_read: Whether it was unpacked since this was last set to False.
     """
 
-    __slots__ = ("_bits", "is_read", "noise")
+    __slots__ = ("_bits", "_group_size", "is_read", "noise")
 
     def __init__(self, code: Groups, bits: int) -> None:
         super().__init__(code)
         self.noise: tuple[int, int] | None = None
         self.is_read = False
         self._bits = bits
+        self._group_size = code.group_size
 
     @property
     def bits(self) -> int:
@@ -194,8 +200,7 @@ class Fine(Encoded):
         region = self.code.decode(size, stride)
         if self.noise is not None:
             bits, seed = self.noise
-            assert isinstance(self.code, Groups)
-            region = Groups(region, bits, self.code.group_size, seed).decode(size, stride)
+            region = Groups(region, bits, self._group_size, seed).decode(size, stride)
         return layout.restore(region)
 
 

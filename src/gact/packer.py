@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch._C._autograd import _get_sequence_nr as next_sequence_number
@@ -10,11 +12,12 @@ from . import casts, streams
 from .codecs.groups import Groups
 from .codecs.integers import Integers
 from .codecs.masks import Mask
-from .consumers import UNKNOWN, Consumers
+from .consumers import CHECKPOINT, UNKNOWN, Consumers
 from .held import HeldRegions
 from .identity import Identity, locate
 from .layout import Layout
 from .needs import Need
+from .offload import ExactCode, Movable, Offload
 from .packed import Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
 from .policy import BOOL, need, refusal, ruled, stored_bytes
@@ -41,6 +44,7 @@ class Packer:
         parameters: Tells weights from activations.
         consumers: Tells who is saving.
         rules: What the user wants for some tensors.
+        offload: Moves what is packed elsewhere; None if it stays.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Packer:
         parameters: Parameters,
         consumers: Consumers,
         rules: Rules,
+        offload: Offload | None = None,
     ) -> None:
         self.saves = 0
         self.compressed = 0
@@ -65,6 +70,7 @@ class Packer:
         self._parameters = parameters
         self._consumers = consumers
         self._rules = rules
+        self._offload = offload
         self._step = 0
 
     def pack(self, tensor: Tensor) -> Result:
@@ -74,9 +80,11 @@ class Packer:
             self._step = step.number
             self._consumers.begin_step()
             self._held.begin_step(step.number)
+            if self._offload is not None:
+                self._offload.store.begin_step()
         site = self._consumers.save()
         self.saves += 1
-        if site.op is not UNKNOWN:
+        if site.op is not UNKNOWN and site.op is not CHECKPOINT:
             return self._pack(tensor, site, step)
         # Outside of an op our own function mode is active and would see every look at the tensor.
         with torch._C.DisableTorchFunction():
@@ -105,7 +113,7 @@ class Packer:
         step.ledger.parameter_saves += 1
         return Kept(tensor, step)
 
-    def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept | Copied:
+    def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Result:
         """Holds a tensor exactly: itself, or a copy where it is a small part of a large storage."""
         ledger, decision = step.ledger, Decision.keep(reason)
         if tensor._is_view() and tensor.untyped_storage().nbytes() > max(self._min_bytes, 4 * tensor.nbytes):
@@ -115,8 +123,28 @@ class Packer:
             copied = Copied(tensor, step)
             ledger.record(site, decision, ledger.plain(tensor), copied.nbytes)
             return copied
+        if self._offload is not None and reason != "leaf":
+            moved = self._move(self._offload, tensor, site, step, decision)
+            if moved is not None:
+                return moved
         ledger.keep(site, decision, tensor)
         return Kept(tensor, step)
+
+    def _move(self, offload: Offload, tensor: Tensor, site: Site, step: Step, decision: Decision) -> Packed | None:
+        """Holds a tensor exactly in the store; None if it is to stay."""
+        place = offload.kept(tensor, site)
+        if place is None:
+            return None
+        plain = step.ledger.plain(tensor)
+        held = self._held.exact(place.identity, "moved")
+        if held is not None:
+            step.ledger.record(site, decision, plain, 0, merged=True)
+            return Packed(held, place.layout, step)
+        code = ExactCode(place.region, offload.store)
+        held = Encoded(code)
+        self._held.add_exact(place.identity, "moved", held)
+        step.ledger.record(site, decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
+        return Packed(held, place.layout, step)
 
     def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:
         reason = self._parameters.reason(tensor, self._consumers.arguments())
@@ -188,11 +216,16 @@ class Packer:
     def _hold(
         self, encoded: Encoded, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
     ) -> Packed:
+        if self._offload is not None:
+            encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
+        code = encoded.code
         if needed.kind == "value":
             self._held.add_value(identity, encoded)
         else:
             self._held.add_exact(identity, needed.mask or needed.kind, encoded)
-        step.ledger.record(site, encoded.decision, step.ledger.plain(tensor), encoded.code.nbytes)
+        step.ledger.record(
+            site, encoded.decision, step.ledger.plain(tensor), code.nbytes, offloaded_bytes=code.offloaded_bytes
+        )
         self.compressed += 1
         if step.measurement is not None:
             step.measurement.read_by(encoded, next_sequence_number() - 1)

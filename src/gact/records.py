@@ -82,6 +82,8 @@ class Settings:
         estimator: How sensitivities are measured: ``"grouped"`` or ``"exhaustive"``.
         max_noise: Greatest gradient noise, as a share of the gradient's variance from batch to batch.
         derive: Whether tensors are rebuilt where their sources are held.
+        offload: Where packed data lives; None for the device.
+        checkpoint: Which blocks run under checkpoint: none, the repeated ones, or those of these names.
         seed: Key of the rounding.
     """
 
@@ -91,6 +93,8 @@ class Settings:
     group_size: int
     min_bytes: int
     derive: bool
+    offload: str | None
+    checkpoint: bool | tuple[str, ...]
     seed: int
     ratio: float | None = None
     memory: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -32,6 +32,8 @@ class Rule:
         bits: Width of its code, 1 to 8.
         least_bits: Least width.
         most_bits: Greatest width.
+        offload: Whether to move it to the compressor's ``offload`` store; goes with any action, or alone. If some rule
+            says True, nothing else is moved; otherwise everything is but what a rule with False matches.
 
     Raises:
         ValueError: If there is no action or several that contradict each other, or a width is out of range.
@@ -48,6 +50,7 @@ class Rule:
     bits: int | None = None
     least_bits: int | None = None
     most_bits: int | None = None
+    offload: bool | None = None
 
     def __post_init__(self) -> None:
         widths = {"bits": self.bits, "least_bits": self.least_bits, "most_bits": self.most_bits}
@@ -55,8 +58,8 @@ class Rule:
             if width is not None and (isinstance(width, bool) or width not in range(1, 9)):
                 raise ValueError(f"{name} must be a whole number from 1 to 8, got {width!r}.")
         given = [name for name, width in widths.items() if width is not None] + ["keep"] * self.keep
-        if not given:
-            raise ValueError("a Rule needs an action: keep=True, bits, least_bits or most_bits.")
+        if not given and self.offload is None:
+            raise ValueError("a Rule needs an action: keep=True, bits, least_bits, most_bits or offload.")
         if len(given) > 1 and set(given) != {"least_bits", "most_bits"}:
             raise ValueError(f"a Rule takes one action (or least_bits with most_bits), got {', '.join(given)}.")
         if self.least_bits is not None and self.most_bits is not None and self.least_bits > self.most_bits:
@@ -127,13 +130,20 @@ class Rules:
 
 def _together(site: Site, rules: Sequence[Rule]) -> Rule:
     """One rule in place of several that match."""
-    actions = {(rule.keep, rule.bits) for rule in rules}
+    moves = {rule.offload for rule in rules if rule.offload is not None}
+    acting = [
+        rule for rule in rules if rule.offload is None or rule.keep or rule.bits or rule.least_bits or rule.most_bits
+    ]
+    actions = {(rule.keep, rule.bits) for rule in acting} or {(False, None)}
     least = max((rule.least_bits for rule in rules if rule.least_bits is not None), default=None)
     most = min((rule.most_bits for rule in rules if rule.most_bits is not None), default=None)
-    if len(actions) > 1 or (least is not None and most is not None and least > most):
+    if len(actions) > 1 or len(moves) > 1 or (least is not None and most is not None and least > most):
         raise ValueError(
             f"rules contradict each other at {site}: {' and '.join(map(str, rules))}. "
             "Narrow one of them, by module, op or where."
         )
     keep, bits = actions.pop()
-    return rules[0] if keep or bits else Rule(least_bits=least, most_bits=most)
+    move = next(iter(moves), None)
+    if keep or bits:
+        return acting[0] if acting[0].offload is move else replace(acting[0], offload=move)
+    return Rule(least_bits=least, most_bits=most, offload=move)

@@ -82,7 +82,16 @@ def test_no_command_shows_the_help():
 def test_doctor_passes_and_names_what_runs():
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 0, result.output
-    for text in ("torch", "CPU kernels", "instruction set", "GPU", "triton", "extra 'demo'", "scikit-learn"):
+    for text in (
+        "torch",
+        "CPU kernels",
+        "CPU memory",
+        "instruction set",
+        "GPU",
+        "triton",
+        "extra 'demo'",
+        "scikit-learn",
+    ):
         assert text in result.output
     assert result.output.count(" ok: ") == len(selftest.CHECKS)
 

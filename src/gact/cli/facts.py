@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from .. import __version__
+from ..allocator import allocator_status
 from ..ops import status
 from .extras import EXTRAS, missing, versions
 
@@ -35,10 +36,16 @@ def facts() -> list[tuple[str, str]]:
         ("CPU kernels", f"{active.kernels}: {active.reason}"),
         ("instruction set", active.instruction_set or "none of ours: plain torch chooses"),
         ("instruction sets available", ", ".join(active.available) or "none without the C++ kernels"),
+        ("CPU memory", _memory()),
         ("GPU", _gpu()),
         ("triton", _triton()),
         *((f"extra '{extra}'", _extra(extra)) for extra in EXTRAS),
     ]
+
+
+def _memory() -> str:
+    allocator = allocator_status()
+    return f"{'gact allocator' if allocator.enabled else 'C library'}: {allocator.reason}"
 
 
 def _gpu() -> str:

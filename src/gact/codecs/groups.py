@@ -35,6 +35,8 @@ class Groups:
     __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "nbytes", "seed")
 
     name = "groups"
+    parts: tuple[str, ...] = ("codes", "metadata")
+    offloaded_bytes = 0
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)

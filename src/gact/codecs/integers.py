@@ -30,6 +30,8 @@ class Integers:
     __slots__ = ("bits", "codes", "dtype", "minimum")
 
     name = "integers"
+    parts: tuple[str, ...] = ("codes",)
+    offloaded_bytes = 0
 
     def __init__(self, region: Tensor, minimum: int, maximum: int) -> None:
         self.bits = width_of(minimum, maximum)

@@ -45,6 +45,8 @@ class Mask:
     __slots__ = ("codes", "dtype", "test")
 
     name = "mask"
+    parts: tuple[str, ...] = ("codes",)
+    offloaded_bytes = 0
     bits = 1
 
     def __init__(self, region: Tensor, test: MaskTest) -> None:

@@ -170,7 +170,7 @@ class Measurement:
         finer = sum(code_bytes(numel, FINEST) for each in findings.values() for numel in each.numels)
         for site in sites:
             del self._samples[site]
-        totals = replace(totals, fixed=totals.fixed - finer)
+        totals = replace(totals, fixed=max(totals.fixed - finer, 0))
         return Result(findings, total, probe.passes, totals, probe.snapshot())
 
     def _add(self, probe: Probe, sites: Sequence[Site], indices: Sequence[int]) -> Tensor:

@@ -22,7 +22,8 @@ class Row:
         count: Tensors saved.
         merged: Of those, saves of memory that was held already.
         plain_bytes: Bytes that plain autograd keeps for them, each storage counted at its first save.
-        kept_bytes: Bytes held for them, metadata included.
+        kept_bytes: Bytes held for them, metadata included, without what was moved elsewhere.
+        offloaded_bytes: Bytes that were moved out of the memory of their device.
         reason: Why they were left alone; empty for compressed ones.
     """
 
@@ -37,6 +38,7 @@ class Row:
     plain_bytes: int
     kept_bytes: int
     reason: str
+    offloaded_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,15 @@ class Report:
         return sum(row.kept_bytes for row in self.rows)
 
     @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that were moved to the host or to disk; they are not in ``kept_bytes``."""
+        return sum(row.offloaded_bytes for row in self.rows)
+
+    @property
     def ratio(self) -> float:
-        """Compression ratio: ``plain_bytes / kept_bytes``; 1 if nothing was saved."""
-        return self.plain_bytes / self.kept_bytes if self.kept_bytes else 1.0
+        """Compression ratio: ``plain_bytes`` over what is held, in memory or offloaded; 1 if nothing was saved."""
+        held = self.kept_bytes + self.offloaded_bytes
+        return self.plain_bytes / held if held else 1.0
 
     @property
     def coverage(self) -> float:
@@ -81,6 +89,7 @@ class Report:
         totals = {
             "plain_bytes": self.plain_bytes,
             "kept_bytes": self.kept_bytes,
+            "offloaded_bytes": self.offloaded_bytes,
             "ratio": self.ratio,
             "coverage": self.coverage,
             "parameter_saves": self.parameter_saves,
@@ -114,6 +123,7 @@ def build_report(ledger: Ledger) -> Report:
             tally.plain_bytes,
             tally.kept_bytes,
             tally.decision.reason,
+            tally.offloaded_bytes,
         )
         for site, tally in ledger.tallies.items()
     )

@@ -1,0 +1,207 @@
+// Memory for large tensors: ranges of one reserved region, used again while they are still in memory.
+//
+// A free range is dirty (its pages are in memory) or clean (given back to the system); ranges of one kind that touch are
+// one. A request gets the start of the first run of neighbouring free ranges that holds it: of the placements that were
+// compared on the requests of a training step (best fit, small ones from the other end, by lifetime) the one with the
+// fewest holes. Dirty bytes beyond a limit are given back, what was freed longest ago first. Without a limit of the user's
+// it is the most that was in use lately, so that a step finds the memory of the last one, and a passing peak is forgotten.
+
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+namespace gact {
+
+class Spans {
+ public:
+  static constexpr std::size_t kPage = 4096;
+  static constexpr std::size_t kAutomatic = SIZE_MAX;
+
+  struct Figures {
+    std::size_t used, dirty, most, taken, refused;
+  };
+
+  // Reserves addresses, which count for nothing until they are opened; fewer if the system refuses, down to 1 GiB.
+  bool reserve(std::size_t bytes) {
+    for (; bytes >= (std::size_t{1} << 30); bytes /= 2) {
+      void* start = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (start == MAP_FAILED) continue;
+      begin_ = reinterpret_cast<std::uintptr_t>(start);
+      end_ = begin_ + bytes;
+      opened_ = begin_;
+      free_[begin_] = {bytes, false, 0};
+      return true;
+    }
+    return false;
+  }
+
+  bool owns(const void* place) const {
+    const auto address = reinterpret_cast<std::uintptr_t>(place);
+    return address >= begin_ && address < end_;
+  }
+
+  void keep(std::size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    keep_ = bytes;
+    release();
+  }
+
+  // A range of that many bytes, aligned to a page; null if there is none.
+  void* take(std::size_t bytes) {
+    bytes = (bytes + kPage - 1) / kPage * kPage;
+    std::lock_guard<std::mutex> guard(mutex_);
+    const auto first = first_run(bytes);
+    if (first == free_.end() || !open(first->first + bytes)) {
+      ++refused_;
+      return nullptr;
+    }
+    const std::uintptr_t address = first->first;
+    carve(first, bytes);
+    used_[address] = bytes;
+    used_bytes_ += bytes;
+    if (used_bytes_ + dirty_ > most_) most_ = used_bytes_ + dirty_;
+    if (++taken_ % kWindow == 0) {
+      last_peak_ = peak_;
+      peak_ = 0;
+    }
+    if (used_bytes_ > peak_) peak_ = used_bytes_;
+    return reinterpret_cast<void*>(address);
+  }
+
+  void give(void* place) {
+    const auto address = reinterpret_cast<std::uintptr_t>(place);
+    std::lock_guard<std::mutex> guard(mutex_);
+    const auto found = used_.find(address);
+    if (found == used_.end()) return;
+    const std::size_t bytes = found->second;
+    used_.erase(found);
+    used_bytes_ -= bytes;
+    dirty_ += bytes;
+    insert(address, {bytes, true, ++clock_});
+    release();
+  }
+
+  Figures figures() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    return {used_bytes_, dirty_, most_, taken_, refused_};
+  }
+
+  // Around a fork, so that the child does not find the mutex locked.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  struct Free {
+    std::size_t bytes;
+    bool dirty;
+    std::uint64_t freed;
+  };
+  using Map = std::map<std::uintptr_t, Free>;
+
+  static constexpr std::size_t kWindow = 16384;  // requests; a step makes some thousands
+
+  static constexpr std::size_t kStride = std::size_t{64} << 20;
+
+  std::size_t limit() const {
+    if (keep_ != kAutomatic) return keep_;
+    return peak_ > last_peak_ ? peak_ : last_peak_;
+  }
+
+  // The first range of the first run of neighbours that holds the bytes.
+  Map::iterator first_run(std::size_t bytes) {
+    auto start = free_.end();
+    std::size_t total = 0;
+    std::uintptr_t next = 0;
+    for (auto at = free_.begin(); at != free_.end(); ++at) {
+      if (at->first != next) {
+        start = at;
+        total = 0;
+      }
+      total += at->second.bytes;
+      next = at->first + at->second.bytes;
+      if (total >= bytes) return start;
+    }
+    return free_.end();
+  }
+
+  // Makes the region usable up to an address; false if the system has no more memory to promise.
+  bool open(std::uintptr_t end) {
+    if (end <= opened_) return true;
+    const std::uintptr_t wanted = end + kStride < end_ ? end + kStride : end_;
+    if (mprotect(reinterpret_cast<void*>(opened_), wanted - opened_, PROT_READ | PROT_WRITE) != 0) return false;
+    opened_ = wanted;
+    return true;
+  }
+
+  // Takes bytes from the start of a range and of those that follow it.
+  void carve(Map::iterator at, std::size_t bytes) {
+    while (bytes) {
+      const std::uintptr_t address = at->first;
+      Free range = at->second;
+      at = free_.erase(at);
+      const std::size_t part = range.bytes < bytes ? range.bytes : bytes;
+      if (range.dirty) dirty_ -= part;
+      if (part < range.bytes) {
+        range.bytes -= part;
+        free_[address + part] = range;
+      }
+      bytes -= part;
+    }
+  }
+
+  void insert(std::uintptr_t address, Free range) {
+    auto next = free_.lower_bound(address);
+    if (next != free_.end() && next->first == address + range.bytes && next->second.dirty == range.dirty) {
+      range.bytes += next->second.bytes;
+      if (next->second.freed > range.freed) range.freed = next->second.freed;
+      next = free_.erase(next);
+    }
+    if (next != free_.begin()) {
+      const auto last = std::prev(next);
+      if (last->first + last->second.bytes == address && last->second.dirty == range.dirty) {
+        last->second.bytes += range.bytes;
+        if (range.freed > last->second.freed) last->second.freed = range.freed;
+        return;
+      }
+    }
+    free_[address] = range;
+  }
+
+  void release() {
+    const std::size_t allowed = limit();
+    while (dirty_ > allowed) {
+      auto oldest = free_.end();
+      for (auto at = free_.begin(); at != free_.end(); ++at)
+        if (at->second.dirty && (oldest == free_.end() || at->second.freed < oldest->second.freed)) oldest = at;
+      if (oldest == free_.end()) return;
+      const std::size_t excess = (dirty_ - allowed + kPage - 1) / kPage * kPage;
+      const std::size_t part = oldest->second.bytes < excess ? oldest->second.bytes : excess;
+      // The end of a range goes, as requests are served from its start.
+      const std::uintptr_t address = oldest->first + oldest->second.bytes - part;
+      if (part == oldest->second.bytes) {
+        free_.erase(oldest);
+      } else {
+        oldest->second.bytes -= part;
+      }
+      madvise(reinterpret_cast<void*>(address), part, MADV_DONTNEED);
+      dirty_ -= part;
+      insert(address, {part, false, 0});
+    }
+  }
+
+  std::mutex mutex_;
+  Map free_;
+  std::unordered_map<std::uintptr_t, std::size_t> used_;
+  std::uintptr_t begin_ = 0, end_ = 0, opened_ = 0;
+  std::size_t keep_ = kAutomatic, peak_ = 0, last_peak_ = 0, dirty_ = 0, used_bytes_ = 0, most_ = 0, taken_ = 0, refused_ = 0;
+  std::uint64_t clock_ = 0;
+};
+
+}  // namespace gact

@@ -1,0 +1,132 @@
+"""Memory of large CPU tensors that goes back to the system when they die, without page faults at every turn.
+
+NOTE: Why the C library is not enough
+Compression lets activations die during forward, but what dies must also leave the process. glibc keeps freed blocks
+below 32 MiB on its heap, in holes that small long-lived objects keep apart and that (before 2.38) an aligned request of
+the same size does not fit into: the resident set hardly falls. A low ``M_MMAP_THRESHOLD`` has each block mapped afresh,
+and a step that allocates tens of times its peak then spends its time in page faults. So large tensors get a region of
+their own, in which freed ranges join, are used again while they are in memory, and are given back when they are too
+many.
+
+NOTE: How
+The two functions of torch's ``libc10`` that allocate and free CPU tensors call ``posix_memalign`` and ``free`` of the C
+library. The slots through which that library (and no other) calls these are pointed at ours. This holds for the whole
+process and for every CPU tensor, ours or not; memory is told apart by its address, so it may be switched on and off at
+any time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from .guards import check_count
+from .ops import cpu
+
+ENVIRONMENT = "GACT_ALLOCATOR"
+LEAST_BYTES = 128 * 2**10
+_AUTOMATIC = 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
+_REASONS = {
+    1: "this system is not supported: Linux on x86-64 or ARM is",
+    2: "the address space of this process is limited (ulimit -v)",
+    3: "this torch has no libc10.so that calls posix_memalign and free",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorStatus:
+    """What the allocator does.
+
+    Attributes:
+        enabled: Whether large CPU tensors come from it.
+        reason: Why not, and what to do; or how it was switched on.
+        used_bytes: Bytes of tensors in it.
+        free_bytes: Free bytes that are kept in memory for the next tensors.
+        peak_bytes: Most of both at one time.
+    """
+
+    enabled: bool
+    reason: str
+    used_bytes: int = 0
+    free_bytes: int = 0
+    peak_bytes: int = 0
+
+
+class _State:
+    lock = threading.Lock()
+    enabled = False
+    reason = "off: gact.use_allocator() switches it on for the whole process"
+
+
+def use_allocator(
+    enabled: bool = True, *, keep_bytes: int | None = None, least_bytes: int = LEAST_BYTES
+) -> AllocatorStatus:
+    """Has torch take the memory of large CPU tensors, in the whole process, from an allocator that gives it back.
+
+    Numbers do not change, only where tensors lie. Tensors made before stay where they are.
+
+    Args:
+        enabled: False returns to the C library for new tensors.
+        keep_bytes: Free bytes that stay in memory to be used again; fewer are smaller and slower. None for as many as
+            tensors took lately, so that a step finds the memory of the last one; 0 gives back everything at once.
+        least_bytes: Smaller tensors stay with the C library.
+
+    Returns:
+        What runs now; ``enabled`` is False where it is not possible, and ``reason`` says why.
+
+    Raises:
+        ValueError: If a size is negative.
+    """
+    keep = _AUTOMATIC if keep_bytes is None else check_count("keep_bytes", keep_bytes, 0)
+    least = check_count("least_bytes", least_bytes, 1)
+    library = _library()
+    with _State.lock:
+        if library is None:
+            _State.reason = "not possible: the C++ kernels are not built or not loaded"
+        elif enabled:
+            failure = library.gact_allocator_install(4 * _memory())
+            _State.enabled = not failure
+            _State.reason = f"not possible: {_REASONS[failure]}" if failure else "on for the whole process"
+            library.gact_allocator_set(int(_State.enabled), least, keep)
+        elif _State.enabled:
+            library.gact_allocator_set(0, least, keep)
+            _State.enabled, _State.reason = False, "switched off"
+    return allocator_status()
+
+
+def allocator_status() -> AllocatorStatus:
+    """What the allocator does now, in this process."""
+    library, figures = _library(), (ctypes.c_size_t * 5)()
+    if library is not None:
+        library.gact_allocator_figures(figures)
+    return AllocatorStatus(_State.enabled, _State.reason, *figures[:3])
+
+
+def allocator_for(model: nn.Module | None) -> None:
+    """Switches the allocator on for a model on the CPU, if the environment asks for it and nobody has."""
+    if _State.enabled or os.environ.get(ENVIRONMENT, "") != "1":
+        return
+    if model is None or any(parameter.device.type == "cpu" for parameter in model.parameters()):
+        use_allocator()
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
+
+def _library() -> Any:
+    library = cpu.library()
+    if library is None or not hasattr(library, "gact_allocator_install"):
+        return None
+    library.gact_allocator_install.argtypes = [ctypes.c_size_t]
+    library.gact_allocator_set.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]
+    library.gact_allocator_set.restype = None
+    library.gact_allocator_figures.argtypes = [ctypes.c_void_p]
+    library.gact_allocator_figures.restype = None
+    return library

@@ -1,0 +1,21 @@
+"""Where packed data lives between forward and backward: on the device, in host memory, in a file."""
+
+from .base import Store, Ticket
+from .choose import open_store
+from .device import DeviceStore
+from .disk import DiskStore
+from .errors import DirectoryGoneError, DiskFullError, ReadOnlyError, StoreError
+from .host import HostStore
+
+__all__ = [
+    "DeviceStore",
+    "DirectoryGoneError",
+    "DiskFullError",
+    "DiskStore",
+    "HostStore",
+    "ReadOnlyError",
+    "Store",
+    "StoreError",
+    "Ticket",
+    "open_store",
+]

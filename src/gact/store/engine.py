@@ -1,0 +1,196 @@
+"""The two threads behind a store on disk, and what they share with tickets.
+
+NOTE: Threads
+One thread writes and keeps the book of the file's ranges; one reads ahead. ``put`` hands an entry to the writer and
+waits only while more than ``queue_bytes`` are waiting to be written. Until an entry is written its parts stay in memory
+and serve loads; if writing fails they stay there for good, and the next ``put`` raises the named error. Tickets die
+anywhere, also inside the garbage collector with any lock held, so all that dying does is to put a message into a
+``SimpleQueue``, which is safe there.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+from .base import Parts
+from .errors import StoreError, store_error
+from .extents import Extents
+from .prefetch import Order, Place, Window
+from .spill import Blob, SpillFile
+
+STAGING_BYTES = 4 * 2**20
+"""Bytes of one write."""
+_AHEAD = 4
+"""Entries that are read ahead of the one that is asked for."""
+
+
+class Entry:
+    """One blob: in memory, on disk, or both."""
+
+    __slots__ = ("__weakref__", "blob", "dead", "offset", "parts", "place", "reading")
+
+    def __init__(self, parts: Parts, blob: Blob) -> None:
+        self.parts: Parts | None = parts
+        self.blob = blob
+        self.offset: int | None = None
+        self.place: Place[Entry]
+        self.reading = False
+        self.dead = False
+
+
+class Engine:
+    """Writes entries and reads them back. It outlives the store as long as tickets do.
+
+    Args:
+        directory: Where the file lies.
+        queue_bytes: Bytes that may wait to be written before ``put`` waits.
+        prefetch_bytes: Bytes read back that are held until they are used.
+    """
+
+    def __init__(self, directory: Path, queue_bytes: int, prefetch_bytes: int) -> None:
+        self.directory = directory
+        self.file = SpillFile(directory, STAGING_BYTES)
+        self.order: Order[Entry] = Order()
+        self.changed = threading.Condition()
+        self.waiting = 0
+        self.failure: StoreError | None = None
+        self._limit = queue_bytes
+        self._window: Window[Entry] = Window(prefetch_bytes)
+        self._extents = Extents()
+        self._messages: queue.SimpleQueue[tuple[Entry, bool] | None] = queue.SimpleQueue()
+        self._to_read: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=run, name=f"gact-{name}", daemon=True)
+            for name, run in (("writer", self._write_all), ("reader", self._read_ahead))
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def begin_step(self) -> None:
+        """Starts to number the entries of the next step."""
+        with self.changed:
+            self.order.begin()
+
+    def put(self, parts: Parts) -> Entry:
+        """Takes parts; waits while too much is unwritten, and raises what went wrong with earlier ones."""
+        entry = Entry(parts, Blob.of(parts))
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting < self._limit or self.failure is not None)
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure
+            self.waiting += entry.blob.nbytes
+            entry.place = self.order.add(entry)
+        self._messages.put((entry, True))
+        return entry
+
+    def release(self, entry: Entry) -> None:
+        """Says that the ticket of an entry has died. Safe inside the garbage collector."""
+        entry.dead = True
+        entry.parts = None
+        self._messages.put((entry, False))
+
+    def retire(self) -> None:
+        """Says that nothing more will come: the threads end when the last entry is released."""
+        self._messages.put(None)
+
+    def load(self, entry: Entry) -> Parts:
+        """The parts of an entry; has those that are expected next read ahead."""
+        with self.changed:
+            expected = self.order.ask(entry.place, _AHEAD)
+        for other in expected:
+            if other.parts is None:
+                self._to_read.put(other)
+        parts = self._bring(entry)
+        assert parts is not None, "an entry is asked for while its ticket lives"
+        return parts
+
+    def _bring(self, entry: Entry, ahead: bool = False) -> Parts | None:
+        """The parts of an entry, read if they are not in memory; a reader ahead of time leaves what others do."""
+        with self.changed:
+            if ahead and (entry.dead or entry.reading or entry.parts is not None):
+                return None
+            self.changed.wait_for(lambda: not entry.reading)
+            if entry.parts is not None:
+                return entry.parts
+            entry.reading = True
+        assert entry.offset is not None
+        parts = None
+        try:
+            parts = self.file.read(entry.blob, entry.offset)
+        except OSError as error:
+            raise store_error(error, self.directory) from error
+        finally:
+            with self.changed:
+                entry.reading = False
+                if parts is not None and not entry.dead:
+                    entry.parts = parts
+                    for oldest in self._window.add(entry, entry.blob.nbytes):
+                        oldest.parts = None
+                self.changed.notify_all()
+        return parts
+
+    def _read_ahead(self) -> None:
+        while (entry := self._to_read.get()) is not None:
+            try:
+                self._bring(entry, ahead=True)
+            except StoreError:  # whoever really needs it reads it again and hears of it
+                continue
+
+    def _write_all(self) -> None:
+        """The writer: takes messages, writes what is new in large pieces, frees the ranges of what has died."""
+        alive, retired, batch = 0, False, dict[Entry, None]()
+        while alive or not retired:
+            message = self._messages.get()
+            if message is None:
+                retired = True
+            elif message[1]:
+                alive += 1
+                batch[message[0]] = None
+            else:
+                alive -= 1
+                self._forget(message[0], message[0] in batch)
+                batch.pop(message[0], None)
+            if self._messages.empty() or sum(entry.blob.nbytes for entry in batch) >= STAGING_BYTES:
+                self._write(list(batch))
+                batch.clear()
+        self._to_read.put(None)
+        self._threads[1].join()
+        self.file.close()
+
+    def _forget(self, entry: Entry, unwritten: bool) -> None:
+        if entry.offset is not None:
+            self._extents.give(entry.offset, entry.blob.nbytes)
+        with self.changed:
+            self._window.discard(entry)
+            entry.parts = None
+            if unwritten:
+                self.waiting -= entry.blob.nbytes
+                self.changed.notify_all()
+
+    def _write(self, batch: list[Entry]) -> None:
+        """Writes entries one after another and lets go of their parts; if that fails, keeps them in memory."""
+        blobs = [(entry.blob, parts) for entry in batch if (parts := entry.parts) is not None]
+        size = sum(blob.nbytes for blob, _ in blobs)
+        start, failure = self._extents.take(size), None
+        try:
+            self.file.write(blobs, start)
+        except Exception as error:  # whatever it is, the thread must live on: others wait for it
+            known = error if isinstance(error, OSError) else OSError(0, repr(error))
+            failure = store_error(known, self.directory)
+            self._extents.give(start, size)
+        with self.changed:
+            kept = {id(blob) for blob, _ in blobs}
+            for entry in batch:
+                self.waiting -= entry.blob.nbytes
+                if failure is None and id(entry.blob) in kept:
+                    entry.offset = start
+                    entry.parts = None
+                    start += entry.blob.nbytes
+            self.failure = failure or self.failure
+            self.changed.notify_all()

@@ -1,0 +1,131 @@
+"""The profile of a step, where the answer is known by arithmetic."""
+
+import json
+import mmap
+
+import pytest
+import torch
+from torch import nn
+
+import gact
+from gact.memory import profile_step
+from gact.memory.resident import ResidentPeak, resident_bytes
+
+N = 40_000
+SIZE = 4 * N
+
+
+class Chain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(N))
+        self.inner = nn.Sigmoid()
+
+    def forward(self, x):
+        return self.inner(x * self.weight).exp()
+
+
+def step(model, x, optimizer=None):
+    model(x).sum().backward()
+    if optimizer is not None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_the_peak_and_what_is_alive_there():
+    model, x = Chain(), torch.zeros(N)
+    profile = profile_step(lambda: step(model, x), model, [x])
+    assert profile.start_bytes == 2 * SIZE
+    # Weight and input; the results of sigmoid and exp; the gradients of exp, and of sigmoid before the first dies.
+    forward = {(holder.module, holder.op): holder.nbytes for holder in profile.holders if holder.phase == "forward"}
+    assert forward[("inner", "sigmoid")] == SIZE
+    assert forward[("", "exp")] == SIZE
+    assert profile.peak.phase == "backward"
+    assert profile.peak_bytes == sum(holder.nbytes for holder in profile.holders)
+    assert profile.phase_peaks["forward"] < profile.phase_peaks["backward"] == profile.peak_bytes
+    assert sum(holder.nbytes for holder in profile.holders if holder.phase == "before") == 2 * SIZE
+
+
+def test_nodes_of_backward_are_named():
+    model, x = Chain(), torch.zeros(N)
+    profile = profile_step(lambda: step(model, x), model, [x])
+    assert "mul (MulBackward0)" in [sample.op for sample in profile.samples]
+
+
+def test_phases_follow_each_other():
+    model, x = Chain(), torch.zeros(N)
+    profile = profile_step(lambda: step(model, x, torch.optim.SGD(model.parameters(), 0.1)), model, [x])
+    assert list(profile.phase_peaks) == ["forward", "backward", "after"]
+
+
+def test_compression_lowers_the_peak_and_names_its_codes():
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Sigmoid()) for _ in range(6)])
+    x = torch.randn(4096, 64)
+
+    def compressed():
+        with gact.Compressor(model, bits=4):
+            loss = model(x).sum()
+        loss.backward()
+
+    plain = profile_step(lambda: step(model, x), model, [x])
+    ours = profile_step(compressed, model, [x])
+    assert ours.peak_bytes < plain.peak_bytes / 1.5
+    assert any(holder.op.startswith("gact.quantize") for holder in ours.holders)
+
+
+def test_a_step_that_does_nothing():
+    profile = profile_step(lambda: None)
+    assert (profile.peak_bytes, profile.peak, profile.holders) == (0, None, ())
+    assert "live tensors: peak 0.0 MiB" in str(profile)
+    assert "<svg" in profile.to_html()
+
+
+def test_hooks_are_taken_off_after_an_exception():
+    from torch.nn.modules import module as hooks
+
+    before = len(hooks._global_forward_hooks)
+    with pytest.raises(ZeroDivisionError):
+        profile_step(lambda: 1 / 0)
+    assert len(hooks._global_forward_hooks) == before
+
+
+def test_views_of_the_profile():
+    model, x = Chain(), torch.zeros(N)
+    profile = profile_step(lambda: step(model, x), model, [x])
+    text, page, data = str(profile), profile.to_html(), json.loads(profile.to_json())
+    assert text.startswith(f"live tensors: peak {profile.peak_bytes / 2**20:.1f} MiB in backward at ")
+    assert "alive before the step" in text
+    assert page.count("<polyline") == 2
+    assert "<script" not in page
+    assert data["peak_bytes"] == profile.peak_bytes
+    assert len(data["samples"]) == len(profile.samples)
+
+
+def test_many_holders_are_summed_up():
+    model = nn.Sequential(*[nn.Sigmoid() for _ in range(20)])
+    x = torch.zeros(N, requires_grad=True)
+    assert " others" in str(profile_step(lambda: step(model, x), model, [x]))
+
+
+def test_the_resident_peak(tmp_path):
+    (tmp_path / "clear_refs").touch()
+    (tmp_path / "status").write_text("Name: x\nVmHWM:\t  12 kB\n")
+    peak = ResidentPeak(tmp_path)
+    assert peak.available
+    assert peak.read() == 12 * 1024
+    assert (tmp_path / "clear_refs").read_text() == "5"
+    (tmp_path / "status").write_text("Name: x\n")
+    assert peak.read() is None
+
+
+def test_a_system_that_does_not_tell(tmp_path):
+    assert resident_bytes(tmp_path) is None
+    assert ResidentPeak(tmp_path / "none").read() is None
+
+
+@pytest.mark.skipif(resident_bytes() is None, reason="needs /proc")
+def test_the_resident_set_grows_with_what_is_touched():
+    before = resident_bytes()
+    held = mmap.mmap(-1, 2**26)
+    held.write(bytes(2**26))
+    assert resident_bytes() - before > 0.9 * 2**26
