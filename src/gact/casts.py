@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .held import HeldRegions
 from .identity import Identity, Place, locate
+from .makers import Rebuild
 from .needs import Arguments, argument
 from .packed import Held
 from .parameters import PLAIN
@@ -52,5 +53,5 @@ def derive(source: Place, tensor: Tensor, held: HeldRegions, recipes: Recipes) -
     link = link_to(source, held, recipes)
     if link is None:
         return None
-    rebuild = partial(Tensor.to, dtype=tensor.dtype)
+    rebuild = Rebuild(partial(Tensor.to, dtype=tensor.dtype))
     return Recipe(rebuild, [link], tensor, source.region.stride()).resolve()

@@ -33,20 +33,34 @@ MASKED = frozenset({"relu", "relu_", "dropout"})
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuild:
+    """How an op is run again on the values of its sources.
+
+    Attributes:
+        make: Makes the result from the values of the sources, then the two statistics.
+        overwrite: Makes the same in the memory of the first source, which has its size and dtype; None if the op
+            cannot.
+        masked: Whether the result is the first source times the second, a mask; ``make`` is not used then.
+    """
+
+    make: Callable[..., Tensor]
+    overwrite: Callable[..., Tensor] | None = None
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Making:
     """How a result is made.
 
     Attributes:
-        rebuild: Makes it from the values of the sources, then the mask or the two statistics.
+        rebuild: How the op is run again.
         sources: The tensors among the arguments.
-        masked: Whether the op's own mask is one more source.
         statistics: Whether the mean and the reciprocal deviation that the op saved are two more sources.
         inplace: Whether the result overwrites the first source.
     """
 
-    rebuild: Callable[..., Tensor]
+    rebuild: Rebuild
     sources: list[Tensor]
-    masked: bool = False
     statistics: bool = False
     inplace: bool = False
 
@@ -61,18 +75,20 @@ def making(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: M
         kwargs: Its keyword arguments.
     """
     if name in POINTWISE:
-        return _pointwise(func, args, kwargs)
+        return _pointwise(name, func, args, kwargs)
     if name in INPLACE:
-        return _pointwise(getattr(Tensor, INPLACE[name]), args, kwargs, inplace=True)
+        name = INPLACE[name]
+        return _pointwise(name, getattr(Tensor, name), args, kwargs, inplace=True)
     if name in MASKED:
         inplace = name.endswith("_") or bool(argument((args, kwargs), 3 if name == "dropout" else 1, "inplace", False))
-        return Making(_masked, [args[0]], masked=True, inplace=inplace)
+        return Making(_MASKED, [args[0]], inplace=inplace)
     affine = [argument((args, kwargs), position, key, None) for position, key in _AFFINE[name]]
     if affine[0] is None and affine[1] is not None:
         return None
-    rebuild = _NORMS[name]
+    norm = _NORMS[name]
     if name == "group_norm":
-        rebuild = partial(rebuild, argument((args, kwargs), 1, "num_groups", None))
+        norm = partial(norm, argument((args, kwargs), 1, "num_groups", None))
+    rebuild = Rebuild(partial(norm, None), partial(_norm_over, norm))
     return Making(rebuild, [args[0], *(tensor for tensor in affine if tensor is not None)], statistics=True)
 
 
@@ -86,14 +102,17 @@ class _Slot:
 
 
 def _pointwise(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], inplace: bool = False
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], inplace: bool = False
 ) -> Making | None:
     if kwargs.get("inplace") or "out" in kwargs:
         return None
     sources: list[Tensor] = []
     positional = [_template(value, sources) for value in args]
     named = {name: _template(value, sources) for name, value in kwargs.items() if name != "inplace"}
-    return Making(partial(_run, func, positional, named), sources, inplace=inplace)
+    overwrite = None
+    if name in _WITH_OUT and isinstance(positional[0], _Slot):
+        overwrite = partial(_run_over, _WITH_OUT[name], positional, named)
+    return Making(Rebuild(partial(_run, func, positional, named), overwrite), sources, inplace=inplace)
 
 
 def _template(value: Any, sources: list[Tensor]) -> Any:
@@ -119,35 +138,52 @@ def _run(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *
     return func(*positional, **{name: _filled(value, sources) for name, value in kwargs.items()})
 
 
-def _masked(source: Tensor, mask: Tensor) -> Tensor:
-    return mask.mul_(source)
+def _run_over(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
+    """The same in the memory of the first source."""
+    return _run(func, args, {**kwargs, "out": sources[0]}, *sources)
 
 
-def _layer_norm(source: Tensor, *rest: Tensor) -> Tensor:
+_MASKED = Rebuild(torch.mul, masked=True)
+
+_WITH_OUT: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "subtract": torch.sub,
+    "mul": torch.mul,
+    "multiply": torch.mul,
+}
+"""Ops that can write into the memory of their first source, and take their arguments in the same places."""
+
+
+def _norm_over(norm: Callable[..., Tensor], source: Tensor, *rest: Tensor) -> Tensor:
+    return norm(source, source, *rest)
+
+
+def _layer_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
     """``(x - mean) * rstd * weight + bias``, one pair of statistics per row."""
     *affine, mean, rstd = rest
-    out = torch.sub(source, mean).mul_(rstd)
+    out = torch.sub(source, mean, out=out).mul_(rstd)
     for apply, parameter in zip((out.mul_, out.add_), affine, strict=False):
         apply(parameter)
     return out
 
 
-def _batch_norm(source: Tensor, *rest: Tensor) -> Tensor:
+def _batch_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
     """The same with one pair per channel, folded into one multiply and add."""
     *affine, mean, rstd = rest
     factor, shift = _folded(mean, rstd, affine)
     shape = (1, -1, *[1] * (source.dim() - 2))
-    return torch.addcmul(shift.view(shape), source, factor.view(shape))
+    return torch.addcmul(shift.view(shape), source, factor.view(shape), out=out)
 
 
-def _group_norm(groups: int, source: Tensor, *rest: Tensor) -> Tensor:
+def _group_norm(groups: int, out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
     """The same with one pair per sample and group of channels."""
     *affine, mean, rstd = rest
     batch, channels = source.shape[:2]
     mean, rstd = (figure.reshape(batch, groups).repeat_interleave(channels // groups, 1) for figure in (mean, rstd))
     factor, shift = _folded(mean, rstd, affine)
     shape = (batch, channels, *[1] * (source.dim() - 2))
-    return torch.addcmul(shift.view(shape), source, factor.view(shape))
+    return torch.addcmul(shift.view(shape), source, factor.view(shape), out=out)
 
 
 def _folded(mean: Tensor, rstd: Tensor, affine: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ class Observer:
         if any(other is not None and other.identity[:2] == start for other in places) != making.inplace:
             return  # a view of a source, or the source itself
         links = [self._link(source, other, result) for source, other in zip(making.sources, places, strict=True)]
-        if making.masked:
+        if making.rebuild.masked:
             mask = self._held.last_mask
             links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
         if making.statistics:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .codecs.groups import Groups
+from .codecs.masks import Mask
 from .layout import Layout, region_of
 from .records import Decision
 from .steps import Step, in_backward
@@ -165,6 +166,13 @@ class Encoded:
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout, which must have the region of these codes."""
         return layout.restore(self.code.decode(layout.dense, layout.region_stride))
+
+    def mask_(self, x: Tensor, layout: Layout) -> None:
+        """Multiplies a tensor of that layout by a mask, in place."""
+        if isinstance(self.code, Mask):
+            self.code.apply_(x)
+        else:
+            x.mul_(self.decode(layout))
 
 
 class Fine(Encoded):

@@ -12,7 +12,7 @@ rebuilt value.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .held import HeldRegions
 from .identity import Identity, Place
 from .layout import Layout
-from .packed import Copied, Held, Kept
+from .makers import Rebuild
+from .packed import Copied, Encoded, Held, Kept
 from .records import Decision
 from .steps import Steps
 
@@ -41,7 +42,7 @@ class Derived:
 
     __slots__ = ("__weakref__", "bits", "depth", "rebuild", "recipe", "sources")
 
-    def __init__(self, rebuild: Callable[..., Tensor], sources: Sequence[Source], recipe: Recipe) -> None:
+    def __init__(self, rebuild: Rebuild, sources: Sequence[Source], recipe: Recipe) -> None:
         self.rebuild = rebuild
         self.sources = sources
         self.recipe = recipe
@@ -60,13 +61,35 @@ class Derived:
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout."""
         recipe = self.recipe
-        values = [source.value() for source in self.sources]
         with torch.no_grad(), torch.autocast(recipe.device, recipe.autocast, recipe.autocast is not None):
-            rebuilt = self.rebuild(*values)
+            rebuilt = self._rebuilt()
         if rebuilt.stride() != recipe.stride or rebuilt.dtype != recipe.dtype:
             exact = torch.empty_strided(rebuilt.size(), recipe.stride, dtype=recipe.dtype, device=rebuilt.device)
             rebuilt = exact.copy_(rebuilt)
         return rebuilt.as_strided(layout.size, layout.stride)
+
+    def _rebuilt(self) -> Tensor:
+        """The op's result, in the memory of its first source where that is fresh and fits."""
+        rebuild, recipe, sources = self.rebuild, self.recipe, self.sources
+        if rebuild.masked:
+            value = sources[0].value()
+            target = value if sources[0].is_fresh and value.dtype is recipe.dtype else value.to(recipe.dtype, copy=True)
+            sources[1].mask_(target)
+            return target
+        made: dict[int, Tensor] = {}
+        # The longest chain first, so that a sum of sums holds two tensors at a time and not as many as it has terms.
+        for index in sorted(range(len(sources)), key=lambda index: -sources[index].depth):
+            made[index] = sources[index].value()
+        values = [made[index] for index in range(len(sources))]
+        made.clear()
+        fits = sources[0].is_fresh and values[0].size() == recipe.size
+        if fits and rebuild.overwrite is not None and all(each.dtype is recipe.dtype for each in values):
+            return rebuild.overwrite(*values)
+        result = rebuild.make(*values)
+        # An op that had nothing to do, such as a cast to the same dtype, hands back its source.
+        kept = [each for each, source in zip(values, sources, strict=True) if not source.is_fresh]
+        memory = result.untyped_storage()._cdata
+        return result.clone() if any(each.untyped_storage()._cdata == memory for each in kept) else result
 
 
 class Source:
@@ -87,6 +110,25 @@ class Source:
         assert self.layout is not None
         return held.decode(self.layout)
 
+    @property
+    def depth(self) -> int:
+        """How many recipes lie between it and codes."""
+        return 0 if isinstance(self.held, (Kept, Copied)) else self.held.depth
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its value may be overwritten: nobody else has its memory, and its elements do not overlap."""
+        layout = self.layout
+        return layout is not None and not isinstance(self.held, Kept) and layout.dense == layout.size
+
+    def mask_(self, x: Tensor) -> None:
+        """Multiplies a tensor by this source, a mask of its elements."""
+        assert self.layout is not None
+        if isinstance(self.held, Encoded):
+            self.held.mask_(x, self.layout)
+        else:
+            x.mul_(self.value())
+
     def charge(self) -> int:
         """Bytes held for this source alone, once: those of a copy that no other recipe has been charged for."""
         return self.held.charge() if isinstance(self.held, (Copied, Derived)) else 0
@@ -102,11 +144,11 @@ class Recipe:
         stride: Stride in which it is rebuilt, if that is not its own.
     """
 
-    __slots__ = ("_derived", "_links", "_rebuild", "autocast", "depth", "device", "dtype", "storage", "stride")
+    __slots__ = ("_derived", "_links", "_rebuild", "autocast", "depth", "device", "dtype", "size", "storage", "stride")
 
     def __init__(
         self,
-        rebuild: Callable[..., Tensor],
+        rebuild: Rebuild,
         links: Sequence[Link],
         result: Tensor,
         stride: tuple[int, ...] | None = None,
@@ -116,6 +158,7 @@ class Recipe:
         self._derived: weakref.ref[Derived] | None = None
         self.storage = StorageWeakRef(result.untyped_storage())
         self.stride = result.stride() if stride is None else stride
+        self.size = result.size()
         self.dtype = result.dtype
         self.device = result.device.type
         enabled = torch.is_autocast_enabled(self.device)
@@ -175,7 +218,7 @@ class Recipes:
         self._known: dict[Identity, Recipe] = {}
         self._storages: set[int] = set()
 
-    def add(self, identity: Identity, rebuild: Callable[..., Tensor], links: Sequence[Link], result: Tensor) -> None:
+    def add(self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor) -> None:
         """Notes how a tensor was made, unless the chain behind it is too long."""
         if self._number != self._steps.count:
             self._number = self._steps.count

@@ -11,6 +11,7 @@ from .. import ops  # noqa: F401 - registers the operators
 
 _encode = torch.ops.gact.encode_mask.default
 # Into an empty tensor: passing size and stride to an operator costs more than making one.
+_apply = torch.ops.gact.apply_mask_.default
 _decode_into = torch.ops.gact.decode_mask_into.default
 
 
@@ -58,6 +59,10 @@ class Mask:
     def nbytes(self) -> int:
         """Bytes held."""
         return int(self.codes.nbytes)
+
+    def apply_(self, x: Tensor) -> None:
+        """Multiplies a tensor that has the region's elements in the same order by ``on`` or ``off``, in place."""
+        _apply(x, self.codes, self.test.off, self.test.on)
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, each element ``on`` or ``off``."""
