@@ -110,7 +110,12 @@ def build(name: str, tiny: bool = False) -> Built:
             image = 64 if tiny else network.image
             inputs = {"pixel_values": torch.randn(batch, 3, image, image)}
         labels = torch.randint(0, network.labels, (batch,))
+    hold_statistics(model)
+    return Built(model, lambda: model(**inputs, labels=labels).loss, batch)
+
+
+def hold_statistics(model: nn.Module) -> None:
+    """Has the batch norms of a network keep their running statistics as they are."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 0.0
-    return Built(model, lambda: model(**inputs, labels=labels).loss, batch)

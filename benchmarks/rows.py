@@ -67,12 +67,14 @@ class Row:
         metric: Of what, with its unit: ``ratio_to_copy``, ``us``, ``kept_mib``.
         spread: The figure.
         config: Sizes and settings, JSON values.
+        part: Of the case, for rows that go to a file of their own, ``<case>_<part>.csv``.
     """
 
     way: str
     metric: str
     spread: Spread
     config: Mapping[str, Any] = field(default_factory=dict)
+    part: str = ""
 
     def __str__(self) -> str:
         low, middle, high = (f"{value:.4g}" for value in (self.spread.p20, self.spread.p50, self.spread.p80))
@@ -82,7 +84,7 @@ class Row:
 
 
 class Writer:
-    """Appends rows to ``<folder>/<case>.csv``, one line each as they come.
+    """Appends rows to ``<folder>/<case>.csv`` (``<case>_<part>.csv`` for a part of a case), one line each as they come.
 
     Args:
         folder: Where the files are; made if it is missing.
@@ -103,7 +105,7 @@ class Writer:
 
     def append(self, case: str, row: Row) -> None:
         """Write one row."""
-        path = self._folder / f"{case}.csv"
+        path = self._folder / f"{case}{f'_{row.part}' if row.part else ''}.csv"
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = not path.exists()
         if not fresh:

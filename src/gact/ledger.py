@@ -13,10 +13,10 @@ from .records import Decision, Site
 
 @dataclass(slots=True)
 class Tally:
-    """Running figures of one site in one step.
+    """Running figures of the tensors of one site that were treated alike in one step.
 
     Attributes:
-        decision: What was done with the site's last tensor.
+        decision: What was done with them.
         count: Tensors saved.
         merged: Of those, saves of something already held.
         plain_bytes: Storage that plain autograd keeps for them, each storage counted once.
@@ -41,10 +41,15 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.tallies: dict[Site, Tally] = {}
+        self._sites: dict[Site, list[Tally]] = {}
         self.parameter_saves = 0
         self._plain: dict[Any, Any] = {}
         self._kept: set[int] = set()
+
+    @property
+    def tallies(self) -> dict[tuple[Site, Decision], Tally]:
+        """The figures, by first save of the site: several for one that runs on several sizes."""
+        return {(site, tally.decision): tally for site, tallies in self._sites.items() for tally in tallies}
 
     def plain(self, tensor: Tensor) -> int:
         """Bytes that plain autograd keeps because of this save, 0 if they were counted before.
@@ -82,10 +87,7 @@ class Ledger:
         offloaded_bytes: int = 0,
     ) -> None:
         """Adds one save to its site."""
-        tally = self.tallies.get(site)
-        if tally is None:
-            tally = self.tallies[site] = Tally(decision)
-        tally.decision = decision
+        tally = self._tally(site, decision)
         tally.count += 1
         tally.merged += merged
         tally.plain_bytes += plain_bytes
@@ -109,8 +111,15 @@ class Ledger:
 
     def count(self, site: Site) -> int:
         """Tensors that the site has saved so far."""
-        tally = self.tallies.get(site)
-        return tally.count if tally is not None else 0
+        return sum(tally.count for tally in self._sites.get(site, ()))
+
+    def _tally(self, site: Site, decision: Decision) -> Tally:
+        tallies = self._sites.setdefault(site, [])
+        for tally in tallies:
+            if tally.decision is decision or tally.decision == decision:
+                return tally
+        tallies.append(Tally(decision))
+        return tallies[-1]
 
 
 def _extent(tensor: Tensor, storage: UntypedStorage) -> tuple[Any, int]:

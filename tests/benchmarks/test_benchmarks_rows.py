@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from benchmarks.rows import Row, Spread, Writer, command, commit
+from benchmarks.rows import Row, Spread, Writer, command, commit, read
 from benchmarks.timing import Samples, take_turns
 
 
@@ -26,6 +26,14 @@ def test_rows_are_appended_below_one_header(tmp_path):
     assert {(row["case"], row["way"], row["metric"], row["config"]) for row in rows} == {
         ("some", "a way", "us", '{"bits": 4}')
     }
+
+
+def test_a_part_of_a_case_has_a_file_of_its_own(tmp_path):
+    writer = Writer(tmp_path, [])
+    writer.append("some", Row("a way", "us", Spread.exact(1.0)))
+    writer.append("some", Row("a way", "loss", Spread.exact(2.0), part="curves"))
+    assert [row["metric"] for row in read(tmp_path / "some.csv")] == ["us"]
+    assert [row["metric"] for row in read(tmp_path / "some_curves.csv")] == ["loss"]
 
 
 def test_a_file_with_other_columns_is_refused(tmp_path):

@@ -17,6 +17,8 @@ from gact.ops import status
 
 RUN = Path(__file__).parents[2] / "benchmarks" / "run.py"
 WAYS = {
+    "accuracy": {"plain", "4 bits", "min-max 4 bits"},
+    "architectures": {"plain", "4 bits"},
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
     "demo": {"plain", "4 bits"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
@@ -86,7 +88,7 @@ def test_a_wrong_command_line_says_what_is_allowed(arguments, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     error = capsys.readouterr().err
-    assert "name cases out of codec, demo, levels" in error or "--where takes name=value" in error
+    assert "name cases out of accuracy, architectures, codec" in error or "--where takes name=value" in error
 
 
 def test_where_chooses_configurations():

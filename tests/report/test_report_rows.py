@@ -70,9 +70,10 @@ def test_rows_are_consistent(case):
         assert row.codec != "keep" or row.bits == 0
 
 
-def test_sites_are_unique(case):
-    sites = [(row.module, row.op, row.call, row.slot) for row in case[0].report().rows]
-    assert len(set(sites)) == len(sites)
+def test_rows_are_unique(case):
+    rows = case[0].report().rows
+    places = {(row.module, row.op, row.call, row.slot, row.codec, row.bits, row.reason) for row in rows}
+    assert len(places) == len(rows)
 
 
 def test_modules_are_named_as_the_model_names_them(case):
@@ -318,6 +319,21 @@ def test_a_module_that_runs_many_times_is_one_site():
     (row,) = c.report().rows
     assert (row.count, row.merged) == (5, 0)
     assert row.plain_bytes == 5 * x.nbytes
+
+
+def test_a_module_that_runs_on_two_sizes_has_a_row_for_each_treatment():
+    model, c = nn.Tanh(), gact.Compressor(min_bytes=4096)
+    large, small = torch.randn(64, 64, requires_grad=True), torch.randn(8, 8, requires_grad=True)
+    with c:
+        kept = [model(x) for x in (large, small, large)]
+    report = c.report()
+    assert [(row.codec, row.count, row.plain_bytes) for row in report.rows] == [
+        ("groups", 2, 2 * large.nbytes),
+        ("keep", 1, small.nbytes),
+    ]
+    assert report.coverage == pytest.approx(100 * 2 * large.nbytes / (2 * large.nbytes + small.nbytes))
+    assert "at 1 sites" in str(report)
+    assert len(kept) == 3
 
 
 def test_custom_functions_are_reported():

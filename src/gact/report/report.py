@@ -10,7 +10,7 @@ from ..ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one site saved in the step.
+    """What one site saved in the step, as far as it was treated alike.
 
     Attributes:
         module: Path of the module that was running.
@@ -46,7 +46,7 @@ class Report:
     """What the last step kept for backward. Parameters and buffers are not in the figures: they are there anyway.
 
     Attributes:
-        rows: One for each site, in order of the forward pass.
+        rows: One for each site and what was done there, in order of the forward pass.
         parameter_saves: How often autograd saved a parameter, a buffer or another leaf.
     """
 
@@ -125,6 +125,6 @@ def build_report(ledger: Ledger) -> Report:
             tally.decision.reason,
             tally.offloaded_bytes,
         )
-        for site, tally in ledger.tallies.items()
+        for (site, _), tally in ledger.tallies.items()
     )
     return Report(rows, ledger.parameter_saves)

@@ -66,11 +66,12 @@ def mebibytes(size: float) -> str:
 def summary(report: Report) -> str:
     """The totals in two lines."""
     moved = f" and {mebibytes(report.offloaded_bytes)} MiB offloaded" if report.offloaded_bytes else ""
+    sites = {(row.module, row.op, row.call, row.slot) for row in report.rows}
     return (
         f"saved for backward: {mebibytes(report.plain_bytes)} MiB by plain autograd, "
         f"{mebibytes(report.kept_bytes)} MiB by gact{moved}: {report.ratio:.2f}x smaller\n"
         f"coverage {report.coverage:.1f} % of the bytes; {sum(row.count for row in report.rows)} saves at "
-        f"{len(report.rows)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
+        f"{len(sites)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
 

@@ -1,0 +1,49 @@
+"""Twelve small networks of different kinds, with random weights and a random batch each.
+
+Dropout is off and batch norms hold their statistics, so that two passes differ by nothing but what is compressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from ..networks import Built, hold_statistics
+from .detection import detector
+from .experts import experts
+from .graph import gat
+from .hugging_face import bert, llama, resnet, t5
+from .lora import lora
+from .small import lstm, lstm_fused, mixer, volumes
+from .unet import unet
+
+ARCHITECTURES: Mapping[str, Callable[[bool], Built]] = {
+    "resnet": resnet,
+    "bert": bert,
+    "llama": llama,
+    "t5": t5,
+    "unet": unet,
+    "gat": gat,
+    "lstm": lstm,
+    "lstm_fused": lstm_fused,
+    "volumes": volumes,
+    "mixer": mixer,
+    "experts": experts,
+    "lora": lora,
+    "detector": detector,
+}
+
+
+def build_architecture(name: str, tiny: bool = False) -> Built:
+    """A network of the table, always with the same weights and the same batch.
+
+    Args:
+        name: Key of ``ARCHITECTURES``.
+        tiny: A much smaller network, to see that a case runs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built = ARCHITECTURES[name](tiny)
+    hold_statistics(built.model)
+    return built
