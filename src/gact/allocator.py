@@ -60,6 +60,7 @@ class AllocatorStatus:
 class _State:
     lock = threading.Lock()
     enabled = False
+    decided = False
     reason = "off: gact.use_allocator() switches it on for the whole process"
 
 
@@ -86,6 +87,7 @@ def use_allocator(
     least = check_count("least_bytes", least_bytes, 1)
     library = _library()
     with _State.lock:
+        _State.decided = True
         if library is None:
             _State.reason = "not possible: the C++ kernels are not built or not loaded"
         elif enabled:
@@ -108,10 +110,11 @@ def allocator_status() -> AllocatorStatus:
 
 
 def allocator_for(model: nn.Module | None) -> None:
-    """Switches the allocator on for a model on the CPU, if the environment asks for it and nobody has."""
-    if _State.enabled or os.environ.get(ENVIRONMENT, "") != "1":
+    """Switches the allocator on for a model on the CPU, unless the environment or ``use_allocator`` has decided."""
+    wanted = os.environ.get(ENVIRONMENT, "")
+    if _State.decided or wanted == "0":
         return
-    if model is None or any(parameter.device.type == "cpu" for parameter in model.parameters()):
+    if wanted == "1" or (model is not None and any(each.device.type == "cpu" for each in model.parameters())):
         use_allocator()
 
 
