@@ -177,14 +177,17 @@ def test_training_gives_the_same_numbers():
     assert run(code.replace("SWITCH", "True")) == run(code.replace("SWITCH", "False"))
 
 
-def test_the_environment_switches_it_on_for_models_on_the_cpu():
+def test_a_compressor_of_a_model_on_the_cpu_switches_it_on_unless_told_otherwise():
     code = """
         gact.Compressor(torch.nn.Linear(2, 2, device=DEVICE))
         print(gact.allocator_status().enabled)
     """
-    assert run(code.replace("DEVICE", "'cpu'"), GACT_ALLOCATOR="1") == ["True"]
-    assert run(code.replace("DEVICE", "'meta'"), GACT_ALLOCATOR="1") == ["False"]
-    assert run(code.replace("DEVICE", "'cpu'")) == ["False"]
+    cpu, meta = code.replace("DEVICE", "'cpu'"), code.replace("DEVICE", "'meta'")
+    assert run(cpu) == ["True"]
+    assert run(meta) == ["False"]
+    assert run(cpu, GACT_ALLOCATOR="0") == ["False"]
+    assert run(meta, GACT_ALLOCATOR="1") == ["True"]
+    assert run("gact.use_allocator(False)\n" + textwrap.dedent(cpu)) == ["False"]
 
 
 @pytest.mark.parametrize(
