@@ -208,7 +208,7 @@ class Fine(Encoded):
         region = self.code.decode(size, stride)
         if self.noise is not None:
             bits, seed = self.noise
-            region = Groups(region, bits, self._group_size, seed).decode(size, stride)
+            Groups(region, bits, self._group_size, seed).decode_into(region)
         return layout.restore(region)
 
 

@@ -57,6 +57,10 @@ class Groups:
         spread: Tensor = scale.square().mean() * float((1 << self.bits) - 1) ** 2
         return spread
 
+    def decode_into(self, out: Tensor) -> None:
+        """Writes into a dense tensor, in its memory order."""
+        _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
         out: Tensor
@@ -66,5 +70,5 @@ class Groups:
             )
             return out
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
-        _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
+        self.decode_into(out)
         return out
