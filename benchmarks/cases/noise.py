@@ -20,6 +20,7 @@ GRADIENTS = 4
 WARM_UP = 2
 
 WIDTHS = (8, 4, 2)
+AUTOMATIC = (4, 3, 2)
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -38,7 +39,9 @@ def run(options: Options) -> Iterator[Row]:
 def _settings(options: Options) -> list[dict[str, Any]]:
     """Arguments of ``gact.Compressor``."""
     widths = options.pick(WIDTHS, (4,))
-    return [{"bits": bits, "adaptive": False, "derive": derive} for derive in (True, False) for bits in widths]
+    uniform = [{"bits": bits, "adaptive": False, "derive": derive} for derive in (True, False) for bits in widths]
+    automatic = [{"bits": bits, "adaptive": True, "derive": True} for bits in options.pick(AUTOMATIC, (4,))]
+    return uniform + automatic
 
 
 def _exact_gradient(built: Built) -> Tensor:
@@ -51,7 +54,7 @@ def _exact_gradient(built: Built) -> Tensor:
 
 def _compressed(built: Built, exact: Tensor, config: dict[str, Any], options: Options) -> Iterator[Row]:
     arguments = {name: value for name, value in config.items() if name != "network"}
-    way = f"{config['bits']} bits" + ("" if config["derive"] else ", derive=False")
+    way = f"{'automatic ' * config['adaptive']}{config['bits']} bits" + ("" if config["derive"] else ", derive=False")
     count = options.pick(GRADIENTS, 1)
     kept, noise, cosine = 0, [], []
     reachable = Reachable(built.model)
@@ -68,6 +71,10 @@ def _compressed(built: Built, exact: Tensor, config: dict[str, Any], options: Op
             noise.append(float((gradient - exact).square().sum() / exact.square().sum()))
             cosine.append(float(torch.nn.functional.cosine_similarity(gradient, exact, dim=0)))
     built.model.zero_grad(set_to_none=True)
+    report = compressor.report()
     yield Row(way, "kept_mib", Spread.exact(kept / MIB), config)
+    if report.noise is not None:
+        yield Row(way, "measuring_passes", Spread.exact(report.passes), config)
+        yield Row(way, "predicted_noise", Spread.exact(report.noise), config)
     yield Row(way, "noise", Spread.of(noise), {**config, "gradients": count})
     yield Row(way, "cosine", Spread.of(cosine), {**config, "gradients": count})

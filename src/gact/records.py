@@ -82,6 +82,7 @@ class Settings:
         max_noise: Greatest gradient noise, as a share of the gradient's variance from batch to batch.
         derive: Whether tensors are rebuilt where their sources are held.
         seed: Key of the rounding.
+        enabled: Whether anything is compressed at all.
     """
 
     bits: float
@@ -94,3 +95,4 @@ class Settings:
     ratio: float | None = None
     memory: int | None = None
     max_noise: float | None = None
+    enabled: bool = True

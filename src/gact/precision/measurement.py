@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,83 +16,17 @@ from ..needs import Need
 from ..ops.checks import code_bytes
 from ..packed import Encoded, Fine, Held
 from ..records import Settings, Site
-from .graph import leaves_of
+from .comparison import Comparison
+from .findings import Finding, Result, Sample, Totals
+from .graph import Leaf, leaves_of
 from .grouping import Member
-from .probe import Probe, Snapshot
+from .probe import Probe
 from .sensitivity import in_groups, one_at_a_time
 from .variance import variance_by_width
 
 FINEST = 8
 """Width of the codes in a step in which sensitivities are measured."""
 _NOISE_STREAM = 0x5EED
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Bytes of a step.
-
-    Attributes:
-        plain: What plain autograd keeps.
-        fixed: What is held besides the codes whose width can be chosen.
-    """
-
-    plain: int
-    fixed: int
-
-
-@dataclass(slots=True)
-class Sample:
-    """What a step has shown of one site.
-
-    Attributes:
-        least: Least width that its consumer and the rules allow.
-        most: Greatest width.
-        prior: Least width where nothing is measured.
-        bits: Width it has.
-        fines: Its tensors.
-        readers: Sequence numbers of the nodes that read them.
-        numels: Elements of each.
-        variance: Sum over its elements of the squared error of each width, shape [8].
-        spread: Sum over its elements of the mean squared range of the groups.
-        shape: Shape of the last of them.
-    """
-
-    least: int
-    most: int
-    prior: int
-    bits: int
-    shape: tuple[int, ...] = ()
-    fines: list[weakref.ref[Fine]] = field(default_factory=list)
-    readers: set[int] = field(default_factory=set)
-    numels: list[int] = field(default_factory=list)
-    variance: Tensor | float = 0.0
-    spread: Tensor | float = 0.0
-
-    @property
-    def numel(self) -> int:
-        """Elements of all its tensors."""
-        return sum(self.numels)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was measured of one site.
-
-    Attributes:
-        numels: Elements of each tensor that it saved in the step.
-        least: Least width allowed.
-        most: Greatest width.
-        prior: Least width that counts for the budget.
-        spread: Sum over elements of the mean squared range of their groups, when it was measured.
-        noise: Gradient noise |g - g0|^2 / |g0|^2 that each width of 1 to 8 bits causes.
-    """
-
-    numels: tuple[int, ...]
-    least: int
-    most: int
-    prior: int
-    spread: float
-    noise: tuple[float, ...]
 
 
 class Measurement:
@@ -108,6 +43,7 @@ class Measurement:
         self._step = step
         self._exhaustive = exhaustive
         self._samples: dict[Site, Sample] = {}
+        self._measured: set[Site] = set()
         self._owners: weakref.WeakKeyDictionary[Fine, Site] = weakref.WeakKeyDictionary()
 
     def hold(self, code: Groups, region: Tensor, site: Site, bits: int, needed: Need) -> Fine:
@@ -150,41 +86,85 @@ class Measurement:
             gradient: Gradient with respect to it.
             totals: Bytes of the step; what is fixed still includes the finer codes.
         """
+        pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
         leaves = leaves_of(loss)
-        self._each(self._samples, "is_read", False)
+        if not pending or not leaves:
+            return Result({}, math.nan, 0, totals)
+        self._each(pending, "is_read", False)
         probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
-        sites = [site for site, sample in self._samples.items() if any(fine.is_read for fine in _alive(sample))]
-        members = [_member(site, self._samples[site]) for site in sites]
+        sites = [site for site in pending if any(fine.is_read for fine in self._samples[site].alive())]
+        energy = self._energies(probe, sites, leaves)
+        total = float(probe.energy.sum())
+        findings = {site: self._finding(site, float(each), total) for site, each in zip(sites, energy, strict=True)}
+        self._measured.update(sites)
+        return Result(findings, total, probe.passes, self._without_finer(totals), probe.snapshot())
+
+    def compare(self, loss: Tensor, totals: Totals, rounds: int) -> list[Comparison]:
+        """What the groups tell of each site beside what each site's rounding alone does.
+
+        At the widths of now, but 6 bits at most: the gradient without rounding is that of 8-bit codes.
+
+        Args:
+            loss: The loss, before its own backward pass.
+            totals: Bytes of the step.
+            rounds: Roundings that are averaged, one backward pass for each.
+
+        Returns:
+            One for each site, and one for all of them together.
+        """
+        findings = self.run(loss, None, totals).findings
+        probe = Probe(loss, None, [leaf.tensor for leaf in leaves_of(loss)])
+        sites, energy = list(findings), max(float(probe.energy.sum()), 1e-300)
+
+        def measured(rounded: Sequence[Site]) -> float:
+            noise = 0.0
+            for trial in range(1, rounds + 1):
+                for site in rounded:
+                    self._round(site, _probed(self._samples[site]), trial)
+                noise += float(probe.compare().sum()) / energy / rounds
+                self._each(rounded, "noise", None)
+            return noise
+
+        compared = [
+            Comparison(site, bits, findings[site].noise[bits - 1], measured([site]))
+            for site, bits in ((site, _probed(self._samples[site])) for site in sites)
+        ]
+        together = Comparison(None, 0, sum(each.predicted for each in compared), measured(sites))
+        return [*compared, together]
+
+    def _energies(self, probe: Probe, sites: Sequence[Site], leaves: Sequence[Leaf]) -> Tensor:
+        """|g - g0|^2 that the rounding of each site causes, shape [sites]."""
 
         def compare(indices: Sequence[int]) -> Tensor:
             for index in indices:
-                self._round(sites[index])
+                self._round(sites[index], _probed(self._samples[sites[index]]))
             try:
                 return probe.compare()
             finally:
                 self._each(sites, "noise", None)
 
+        if not sites:
+            return torch.zeros(0, dtype=torch.float64)
         if self._exhaustive:
-            energy = one_at_a_time(len(sites), compare) if sites else torch.zeros(0)
-        else:
-            energy = in_groups(members, leaves, compare)
-        total = float(probe.energy.sum())
-        findings = {site: self._finding(site, float(each), total) for site, each in zip(sites, energy, strict=True)}
-        finer = sum(code_bytes(numel, FINEST) for each in findings.values() for numel in each.numels)
-        for site in sites:
-            del self._samples[site]
-        totals = replace(totals, fixed=totals.fixed - finer)
-        return Result(findings, total, probe.passes, totals, probe.snapshot())
+            return one_at_a_time(len(sites), compare)
+        return in_groups([_member(site, self._samples[site]) for site in sites], leaves, compare)
 
-    def _round(self, site: Site) -> None:
-        sample = self._samples[site]
-        for occurrence, fine in enumerate(_alive(sample)):
-            seed = streams.key(self._settings.seed ^ _NOISE_STREAM, self._step, site.key, occurrence)
-            fine.noise = (_probed(sample), seed)
+    def _without_finer(self, totals: Totals) -> Totals:
+        """The bytes of the step without its finer codes, but with those of sites whose width was not measured."""
+        fixed = totals.fixed
+        for site, sample in self._samples.items():
+            bits = 0 if site in self._measured else sample.bits
+            fixed -= sum(code_bytes(numel, FINEST) - code_bytes(numel, bits) for numel in sample.numels)
+        return replace(totals, fixed=fixed)
+
+    def _round(self, site: Site, bits: int, trial: int = 0) -> None:
+        for occurrence, fine in enumerate(self._samples[site].alive()):
+            seed = streams.key((self._settings.seed ^ _NOISE_STREAM) + trial, self._step, site.key, occurrence)
+            fine.noise = (bits, seed)
 
     def _each(self, sites: Iterable[Site], name: str, value: object) -> None:
         for site in sites:
-            for fine in _alive(self._samples[site]):
+            for fine in self._samples[site].alive():
                 setattr(fine, name, value)
 
     def _finding(self, site: Site, energy: float, total: float) -> Finding:
@@ -200,30 +180,6 @@ class Measurement:
             float(sample.spread),
             tuple(map(float, noise)),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the backward passes of one loss told.
-
-    Attributes:
-        findings: By site.
-        energy: Squared norm of the gradient.
-        passes: Backward passes run.
-        totals: Bytes of the step.
-        snapshot: A sample of the gradient; not sent to other ranks.
-    """
-
-    findings: dict[Site, Finding]
-    energy: float
-    passes: int
-    totals: Totals
-    snapshot: Snapshot | None = None
-
-
-def _alive(sample: Sample) -> list[Fine]:
-    fines = [reference() for reference in sample.fines]
-    return [fine for fine in fines if fine is not None]
 
 
 def _probed(sample: Sample) -> int:
