@@ -19,6 +19,7 @@ MIB = 2**20
 GRADIENTS = 4
 
 WIDTHS = (8, 4, 2)
+AUTOMATIC = (4, 3, 2)
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -37,14 +38,21 @@ def run(options: Options) -> Iterator[Row]:
 def _settings(options: Options) -> list[dict[str, Any]]:
     """Arguments of ``gact.Compressor``."""
     widths = options.pick(WIDTHS, (4,))
-    return [{"bits": bits, "adaptive": False, "derive": derive} for derive in (True, False) for bits in widths]
+    uniform = [{"bits": bits, "adaptive": False, "derive": derive} for derive in (True, False) for bits in widths]
+    automatic = [{"bits": bits, "adaptive": True, "derive": True} for bits in options.pick(AUTOMATIC, (4,))]
+    return uniform + automatic
 
 
 def _compressed(built: Built, exact: Tensor, config: dict[str, Any], options: Options) -> Iterator[Row]:
     arguments = {name: value for name, value in config.items() if name != "network"}
-    way = f"{config['bits']} bits" + ("" if config["derive"] else ", derive=False")
+    way = f"{'automatic ' * config['adaptive']}{config['bits']} bits" + ("" if config["derive"] else ", derive=False")
     count = options.pick(GRADIENTS, 1)
-    found = measure(built, gact.Compressor(built.model, **arguments), exact, count)
+    compressor = gact.Compressor(built.model, **arguments)
+    found = measure(built, compressor, exact, count)
+    report = compressor.report()
     yield Row(way, "kept_mib", Spread.exact(found.kept_bytes / MIB), config)
+    if report.noise is not None:
+        yield Row(way, "measuring_passes", Spread.exact(report.passes), config)
+        yield Row(way, "predicted_noise", Spread.exact(report.noise), config)
     yield Row(way, "noise", Spread.of(found.noise), {**config, "gradients": count})
     yield Row(way, "cosine", Spread.of(found.cosine), {**config, "gradients": count})

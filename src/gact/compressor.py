@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,19 +28,21 @@ from .guards import (
 )
 from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
+from .levels import arguments_of
 from .observer import Observer
 from .offload import open_offload
 from .packed import unpack
 from .packer import Packer
 from .parameters import Parameters
 from .precision.aside import preserved_state
+from .precision.comparison import Comparison
 from .precision.controller import Controller
-from .precision.measurement import Totals
+from .precision.findings import Totals
 from .recipes import Recipes
 from .records import Settings
 from .report import Report, build_report
 from .rules import Rule, Rules
-from .steps import Step, Steps
+from .steps import Measured, Steps
 from .store.choose import check_offload
 
 _STATE_VERSION = 2
@@ -100,6 +103,7 @@ class Compressor:
             they exceed it.
         estimator: ``"grouped"`` measures many sites in one backward pass; ``"exhaustive"`` is Algorithm 1 of the paper,
             one pass for each site, to compare with.
+        enabled: False makes a compressor that does nothing, for comparisons.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -125,6 +129,7 @@ class Compressor:
         memory: int | str | None = None,
         max_noise: float | None = None,
         estimator: str = "grouped",
+        enabled: bool = True,
     ) -> None:
         if model is not None and not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}.")
@@ -143,6 +148,7 @@ class Compressor:
             memory=check_memory(memory),
             max_noise=check_positive("max_noise", max_noise),
             estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
+            enabled=bool(enabled),
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
         self._rules = Rules(rules)
@@ -155,6 +161,24 @@ class Compressor:
         self._held = HeldRegions()
         self._thread = _Thread()
         self._warned: set[str] = set()
+
+    @classmethod
+    def from_level(cls, model: torch.nn.Module | None, level: str, **options: Any) -> Compressor:
+        """A compressor of one of the paper's levels.
+
+        Args:
+            model: The network.
+            level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity.
+            **options: Further arguments of ``Compressor``, which go before the level's.
+
+        Returns:
+            The compressor; that of L0 does nothing.
+
+        Raises:
+            NotImplementedError: If the level needs offloading or checkpointing.
+            ValueError: If it is no level.
+        """
+        return cls(model, **{**arguments_of(level), **options})
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy is made of: the model, the settings and the state; what is held now belongs to the original."""
@@ -173,7 +197,7 @@ class Compressor:
     def __enter__(self) -> Compressor:
         """Starts compressing what this thread saves; entering again inside changes nothing."""
         thread = self._thread
-        if thread.depth == 0:
+        if thread.depth == 0 and self._settings.enabled:
             if transform_is_active():
                 self._warn(_ASIDE)
             else:
@@ -245,35 +269,72 @@ class Compressor:
             gradient: Gradient with respect to ``loss``, of its shape.
             **options: ``retain_graph``, ``create_graph`` and ``inputs`` of ``torch.Tensor.backward``.
         """
-        controller, step = self._controller, self._steps.alive()
-        controller.is_used = True
-        if step is not None and step.measurement is not None and not options.get("create_graph"):
-            self._measure(step, loss, gradient)
+        controller = self._controller
+        controller.is_used = self._settings.enabled
+        snapshot = controller.snapshot
+        measured = self._steps.measured()
+        if measured is not None and not options.get("create_graph"):
+            self._measure(measured, loss, gradient)
+        if snapshot is None or controller.snapshot is not snapshot:
             loss.backward(gradient, **options)
-        elif controller.snapshot is not None:
-            with controller.snapshot.next_gradient():
-                loss.backward(gradient, **options)
-            controller.learn_variance(controller.snapshot.variance())
-        else:
+            return
+        with snapshot.next_gradient(loss):
             loss.backward(gradient, **options)
+        controller.learn_variance(snapshot)
 
-    def _measure(self, step: Step, loss: Tensor, gradient: Tensor | None) -> None:
-        assert step.measurement is not None
-        totals = Totals(step.ledger.plain_bytes, step.ledger.kept_bytes)
-        with preserved_state(self._model):
-            self._controller.measure(step.measurement, step.number, totals, loss, gradient)
+    def _measure(self, measured: Measured, loss: Tensor, gradient: Tensor | None) -> None:
+        if self._controller.failure:
+            return
+        totals = Totals(measured.ledger.plain_bytes, measured.ledger.kept_bytes)
+        with preserved_state(self._model, loss.device):
+            self._controller.measure(measured.measurement, measured.number, totals, loss, gradient)
         if self._controller.failure:
             self._warn(
                 f"gact could not measure sensitivities, so widths stay as they are: {self._controller.failure} A "
                 "measurement runs backward several times on one graph. Pass adaptive=False to do without."
             )
 
+    def predicted_against_measured(self, loss_fn: Callable[[], Tensor], rounds: int = 4) -> list[Comparison]:
+        """Checks the estimates: for each site, the noise that a measurement predicts beside the noise measured.
+
+        Takes ``rounds`` backward passes for each site, on one graph. Nothing of this compressor, its model's buffers
+        and gradients or any random state is changed, except that forward draws and counts as it always does.
+
+        Args:
+            loss_fn: Runs forward and returns a scalar loss.
+            rounds: Roundings that are averaged.
+
+        Returns:
+            One comparison for each site whose width can be chosen, and one for all together, whose site is None;
+            ``gact.precision.comparison`` has a table and a picture of them.
+
+        Raises:
+            ValueError: If ``rounds`` is below 1, or the loss reads no compressed tensor whose width can be chosen.
+        """
+        check_count("rounds", rounds, 1)
+        twin = copy.copy(self)
+        twin._controller.measures_next = True
+        with twin:
+            loss = loss_fn()
+        measured = twin._steps.measured()
+        found: list[Comparison] = []
+        if measured is not None:
+            with preserved_state(self._model, loss.device):
+                totals = Totals(measured.ledger.plain_bytes, measured.ledger.kept_bytes)
+                found = measured.measurement.compare(loss, totals, rounds)
+        if len(found) < 2:
+            raise ValueError(
+                "loss_fn gave a loss that reads no compressed tensor whose width can be chosen. Small tensors are left "
+                f"alone (min_bytes={self._settings.min_bytes}); report() names the reasons."
+            )
+        return found
+
     def report(self) -> Report:
         """What the last step kept, in which code, what it saved, and what was left alone and why.
 
         The last step is everything saved since the tensors of the step before were all released.
         """
-        return build_report(self._steps.ledger)
+        return build_report(self._steps.ledger, self._controller)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to round exactly as one that never stopped: plain numbers, texts and lists."""

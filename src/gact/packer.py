@@ -13,7 +13,7 @@ from .codecs.groups import Groups
 from .codecs.integers import Integers
 from .codecs.masks import Mask
 from .consumers import CHECKPOINT, UNKNOWN, Consumers
-from .held import HeldRegions
+from .held import WIDEST, HeldRegions
 from .identity import Identity, locate
 from .layout import Layout
 from .needs import Need
@@ -22,7 +22,7 @@ from .packed import Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
 from .policy import BOOL, need, refusal, ruled, stored_bytes
 from .precision.controller import Controller
-from .precision.measurement import FINEST
+from .precision.measurement import finer
 from .recipes import Derived, Recipes
 from .records import Decision, Settings, Site
 from .rules import Rules
@@ -247,9 +247,9 @@ class Packer:
         """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
         settings, measurement = self._settings, step.measurement
         bits = self._controller.width(site, needed)
-        measured = measurement is not None and needed.least_bits < min(needed.most_bits, FINEST)
+        measured = measurement is not None and needed.least_bits < min(needed.most_bits, WIDEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        code = Groups(region, FINEST if measured else bits, settings.group_size, seed)
+        code = Groups(region, finer(bits) if measured else bits, settings.group_size, seed)
         if region.device.type == "cpu" and code.is_poisoned():
             return "not finite"
         if measurement is not None and measured:

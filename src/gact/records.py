@@ -85,6 +85,7 @@ class Settings:
         offload: Where packed data lives; None for the device.
         checkpoint: Which blocks run under checkpoint: none, the repeated ones, or those of these names.
         seed: Key of the rounding.
+        enabled: Whether anything is compressed at all.
     """
 
     bits: float
@@ -100,3 +101,4 @@ class Settings:
     memory: int | None = None
     max_noise: float | None = None
     estimator: str = "grouped"
+    enabled: bool = True

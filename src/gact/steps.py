@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,21 @@ class Step:
         self.used = False
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A step in which sensitivities are measured, without what it holds.
+
+    Attributes:
+        number: Its number.
+        ledger: What it saved.
+        measurement: The measurement.
+    """
+
+    number: int
+    ledger: Ledger
+    measurement: Measurement
+
+
 def in_backward() -> bool:
     """Whether this thread is running a backward pass."""
     return bool(torch._C._current_graph_task_id() != -1)
@@ -54,6 +70,7 @@ class Steps:
         self._controller = controller
         self.ledger = Ledger()
         self._alive: weakref.ref[Step] | None = None
+        self._measured: Measured | None = None
         self._lock = threading.Lock()
 
     def current(self) -> Step:
@@ -64,9 +81,9 @@ class Steps:
             return self._begin(step)
         return step
 
-    def alive(self) -> Step | None:
-        """The step of which something is still held."""
-        return self._alive() if self._alive is not None else None
+    def measured(self) -> Measured | None:
+        """The measurement of the current step or of the one before, whose other losses may come later."""
+        return self._measured
 
     def _begin(self, last: Step | None) -> Step:
         with self._lock:
@@ -74,6 +91,10 @@ class Steps:
             if step is None or step is last:
                 self.count += 1
                 step = Step(self.count, self._controller.begin_step(self.count))
+                if step.measurement is not None:
+                    self._measured = Measured(self.count, step.ledger, step.measurement)
+                elif self._measured is not None and self._measured.number < self.count - 1:
+                    self._measured = None
                 self._alive = weakref.ref(step)
                 self.ledger = step.ledger
         return step

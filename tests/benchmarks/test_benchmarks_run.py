@@ -22,7 +22,7 @@ WAYS = {
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
     "demo": {"plain", "4 bits"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
-    "noise": {"plain", "4 bits", "4 bits, derive=False"},
+    "noise": {"plain", "4 bits", "4 bits, derive=False", "automatic 4 bits"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
     "probing": {"8 bits", "measuring step"},

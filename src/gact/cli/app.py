@@ -45,6 +45,20 @@ def demo(
 
 
 @app.command()
+def sensitivity(
+    network: Annotated[str, typer.Argument(help="Which demo network: convolutional or transformer.")] = "convolutional",
+    bits: Annotated[float, typer.Option(min=1, max=8, help="Average width of a code.")] = 4,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of training before.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Roundings averaged for each site.")] = 8,
+    plot: Annotated[Path | None, typer.Option(help="Scatter plot to write: png, svg, pdf.")] = None,
+) -> None:
+    """Compare the gradient noise predicted for each saved tensor with the noise that its rounding alone makes."""
+    from .sensitivity import run_sensitivity
+
+    run_sensitivity(network, bits, steps, rounds, plot)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which kernels run and why, and test them for a second.
 

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import __version__
-from .extras import MissingExtraError, require
 from .facts import kernels, threads
+from .picture import check_picture
 
 _WIDTH = 88
 """Columns where the output is no terminal: as many as the table takes."""
@@ -31,7 +30,7 @@ def run_demo(seeds: int, epochs: int, output: Path) -> None:
     Raises:
         Exit: Of typer, with status 1, if an extra is missing or the picture's folder does not exist.
     """
-    _check(output)
+    check_picture(output, "--output")
     from ..demo import Settings, run
     from ..demo.picture import draw
     from ..demo.run import batches_of
@@ -50,24 +49,6 @@ def run_demo(seeds: int, epochs: int, output: Path) -> None:
     console.print(table(results))
     console.print(explanation(settings), highlight=False)
     console.print(f"\npicture: {output}   time: {time.perf_counter() - start:.0f} s", highlight=False)
-
-
-def _check(output: Path) -> None:
-    try:
-        require("demo")
-    except MissingExtraError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    from matplotlib.figure import Figure
-
-    formats = Figure().canvas.get_supported_filetypes()
-    if output.suffix.lstrip(".").lower() not in formats:
-        known = ", ".join(sorted(formats))
-        typer.echo(f"gact: the picture's name must end in one of {known}, got {output.name}.", err=True)
-        raise typer.Exit(1)
-    if not output.resolve().parent.is_dir():
-        typer.echo(f"gact: there is no folder {output.parent}. Make it first, or choose another --output.", err=True)
-        raise typer.Exit(1)
 
 
 @contextmanager

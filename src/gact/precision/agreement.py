@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ..records import Site
-from .measurement import Finding, Result, Totals
+from .findings import Finding, Result, Totals
 
 
 def is_distributed() -> bool:

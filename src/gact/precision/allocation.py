@@ -40,14 +40,14 @@ def allocate(noise: Tensor, nbytes: Tensor, budget: int) -> Allocation:
 
     Args:
         noise: Noise of each option, shape [sites, options], float64, infinite where an option is not allowed.
-        nbytes: Bytes of each option, same shape, int64, ascending along the options.
+        nbytes: Bytes of each option, same shape, int64, growing along the options.
         budget: Bytes that may be spent. If even the cheapest options cost more, those are chosen.
 
     Returns:
         The choice, its noise and bytes, and a lower bound.
 
     Raises:
-        ValueError: If shapes differ, a noise is negative or NaN, or a site has no allowed option.
+        ValueError: If shapes differ, a noise is negative or NaN, a site has no allowed option, or bytes do not grow.
     """
     _check(noise, nbytes)
     sites = len(noise)
@@ -56,9 +56,8 @@ def allocate(noise: Tensor, nbytes: Tensor, budget: int) -> Allocation:
     first, steps = _hull(noise, nbytes)
     choice = first.clone()
     spent = int(_at(nbytes, choice).sum())
-    site, target, gain, cost = steps
-    order = torch.argsort(gain / cost, descending=True, stable=True)
-    site, target, gain, cost = site[order], target[order], gain[order], cost[order]
+    order = torch.argsort(steps.slope, descending=True, stable=True)
+    site, target, gain, cost = steps.site[order], steps.target[order], steps.gain[order], steps.cost[order]
     fits = cost.cumsum(0) <= budget - spent
     taken = int(fits.sum()) if spent <= budget else 0
     # Steps of one site come in order, so the last one taken is the greatest option.
@@ -85,39 +84,55 @@ def _check(noise: Tensor, nbytes: Tensor) -> None:
         raise ValueError("noise must not be negative or NaN. Leave out sites that were not measured.")
     if len(noise) and not bool(torch.isfinite(noise).any(1).all()):
         raise ValueError("every site needs an option of finite noise.")
+    if bool((nbytes.diff(dim=1) <= 0).any()):
+        raise ValueError("nbytes must grow along the options of every site.")
 
 
 def _at(table: Tensor, choice: Tensor) -> Tensor:
     return table.gather(1, choice[:, None])[:, 0]
 
 
-def _hull(noise: Tensor, nbytes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """The cheapest allowed option of each site, and the steps along its convex hull from there.
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Steps along the lower convex hull of each site, those of one site in order and no steeper than the one before.
 
-    Returns:
-        Shape [sites]; and for each step its site, the option it leads to, the noise it takes away and its bytes.
+    Attributes:
+        site: Whose step it is.
+        target: The option it leads to.
+        gain: Noise that it takes away.
+        cost: Bytes that it takes.
+        slope: Gain per byte.
     """
+
+    site: Tensor
+    target: Tensor
+    gain: Tensor
+    cost: Tensor
+    slope: Tensor
+
+
+def _hull(noise: Tensor, nbytes: Tensor) -> tuple[Tensor, _Steps]:
+    """The cheapest allowed option of each site, shape [sites], and the steps from there."""
     options = noise.shape[1]
     current = torch.isfinite(noise).to(torch.int8).argmax(1)
     first = current.clone()
     sites = torch.arange(len(noise))
-    found: list[tuple[Tensor, ...]] = []
     later = torch.arange(options)[None, :]
+    before = torch.full((len(noise),), torch.inf, dtype=torch.float64)
+    found: list[tuple[Tensor, ...]] = [(sites[:0], current[:0], before[:0], nbytes[:0, 0], before[:0])]
     for _ in range(options - 1):
         gain = _at(noise, current)[:, None] - noise
         cost = nbytes - _at(nbytes, current)[:, None]
-        slope = torch.where((later > current[:, None]) & (cost > 0), gain / cost.clamp(min=1), -torch.inf)
+        slope = torch.where(later > current[:, None], gain / cost.clamp(min=1), -torch.inf)
         best, to = slope.max(1)
         going = best > 0
         if not bool(going.any()):
             break
-        found.append((sites[going], to[going], _at(gain, to)[going], _at(cost, to)[going]))
-        current = torch.where(going, to, current)
-    if not found:
-        empty = torch.zeros(0, dtype=torch.int64)
-        return first, (empty, empty, empty.double(), empty)
-    site, target, gained, paid = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return first, (site, target, gained, paid)
+        # Of points on one line rounding could make the later step the steeper one, and it would be taken alone.
+        best = torch.minimum(best, before)
+        found.append((sites[going], to[going], _at(gain, to)[going], _at(cost, to)[going], best[going]))
+        current, before = torch.where(going, to, current), torch.where(going, best, before)
+    return first, _Steps(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _spend_rest(noise: Tensor, nbytes: Tensor, choice: Tensor, left: int) -> None:

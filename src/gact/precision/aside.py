@@ -1,30 +1,71 @@
-"""What a backward pass of our own must leave as it was."""
+"""What backward passes of our own must leave as it was."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import random
+import sys
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 
 @contextlib.contextmanager
-def preserved_state(model: torch.nn.Module | None) -> Iterator[None]:
-    """Restores random states, and buffers that were changed, at the end.
+def preserved_state(model: torch.nn.Module | None, device: torch.device) -> Iterator[None]:
+    """Restores random states, buffers and retained gradients at the end.
 
-    Backward changes neither by itself, but it may run parts of forward again (checkpointing), which draw and count.
+    Backward draws nothing by itself, but it may run parts of forward again (checkpointing), which draw and count.
 
     Args:
-        model: Its buffers are watched.
+        model: Its buffers and devices are watched.
+        device: A device that is watched besides.
     """
-    buffers = [] if model is None else [(each, each._version, each.detach().clone()) for each in model.buffers()]
-    devices = {each.device for each in model.parameters()} if model is not None else set()
-    cuda = [device for device in devices if device.type == "cuda"]
+    devices = {device} if model is None else {device, *(each.device for each in model.parameters())}
+    cuda = [each for each in devices if each.type == "cuda"]
+    with _python_random(), _buffers(model), _retained_gradients(), torch.random.fork_rng(devices=cuda):
+        yield
+
+
+@contextlib.contextmanager
+def _python_random() -> Iterator[None]:
+    state = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
     try:
-        with torch.random.fork_rng(devices=cuda):
-            yield
+        yield
     finally:
-        with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
-                    buffer.copy_(value)
+        random.setstate(state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def _buffers(model: torch.nn.Module | None) -> Iterator[None]:
+    """Restores the values of buffers, and their versions, by which autograd tells that a saved tensor was changed."""
+    # Batch normalisation updates its statistics without a new version, so only values tell.
+    buffers = [] if model is None else [(each, each._version, each.detach().clone()) for each in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, version, value in buffers:
+            buffer.detach().copy_(value)
+            torch._C._autograd._unsafe_set_version_counter((buffer,), (version,))
+
+
+@contextlib.contextmanager
+def _retained_gradients() -> Iterator[None]:
+    """Restores what ``retain_grad`` has tensors inside the graph collect, which every backward pass adds to.
+
+    A graph does not tell which tensors those are, but whoever wants to read their ``grad`` holds them in Python.
+    """
+    found = [each for each in gc.get_objects() if issubclass(type(each), Tensor) and each.retains_grad]
+    retained = [(each, each.grad) for each in found]
+    for each in found:
+        each.grad = None
+    try:
+        yield
+    finally:
+        for each, gradient in retained:
+            each.grad = gradient

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..ops.checks import code_bytes
 from ..records import Settings
 from .allocation import Allocation, allocate
-from .measurement import Finding, Totals
+from .findings import Finding, Totals
 from .variance import WIDTHS
 
 _FLOOR = 1e-3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -14,10 +14,11 @@ from ..needs import Need
 from ..records import Settings, Site
 from .agreement import agree, is_distributed, mean_over_ranks
 from .budget import Options
-from .measurement import Finding, Measurement, Result, Totals
+from .findings import Finding, Result, Totals
+from .measurement import Measurement
 from .probe import Snapshot
 from .schedule import Schedule
-from .variance import WIDTHS
+from .state import count, expect, from_plain, number_or_none, to_plain
 
 _WORTH = 0.9
 """Widths change if that takes at least a tenth of the predicted noise away."""
@@ -46,6 +47,7 @@ class Controller:
             because ``max_noise`` could not be met within it.
         is_used: Whether backward runs through the compressor, without which nothing can be measured.
         failure: Why measuring was given up; empty while it was not.
+        measures_next: Whether the next step measures, whatever is due.
     """
 
     def __init__(self, settings: Settings, site_of: Callable[[str, str, int, int], Site]) -> None:
@@ -58,6 +60,7 @@ class Controller:
         self.over_budget = False
         self.is_used = False
         self.failure = ""
+        self.measures_next = False
         self.snapshot: Snapshot | None = None
         self._schedule = Schedule(settings.probe_interval)
         self._site_of = site_of
@@ -71,8 +74,18 @@ class Controller:
         bits = self.widths.get(site) or max(int(self.settings.bits), needed.prior_bits)
         return min(max(bits, needed.least_bits), needed.most_bits)
 
+    def noise_share(self, site: Site) -> float | None:
+        """Share of the predicted noise that a site's width causes; None if it was not measured."""
+        finding = self.findings.get(site)
+        if finding is None or not self.noise:
+            return None
+        return finding.noise[self.widths[site] - 1] / self.noise
+
     def begin_step(self, number: int) -> Measurement | None:
         """Takes up a new step; the measurement to be made in it, if one is due."""
+        if self.measures_next:
+            self.measures_next = False
+            return Measurement(self.settings, number)
         if not (self.settings.adaptive and self.is_used) or self.failure:
             return None
         if self._spreads:
@@ -110,8 +123,8 @@ class Controller:
         """
         try:
             result: Result | None = measurement.run(loss, gradient, totals)
-        except RuntimeError as error:
-            result, self.failure = None, str(error)
+        except Exception as error:  # whatever a second backward pass runs into: the first one may still succeed
+            result, self.failure = None, f"{type(error).__name__}: {error}"
         if is_distributed():
             result = agree(result, self._site_of)
             if result is None and not self.failure:
@@ -122,20 +135,25 @@ class Controller:
     def learn(self, result: Result, number: int) -> None:
         """Takes up what was measured in a step."""
         self.passes += result.passes
-        if not math.isfinite(result.energy) or not result.findings:
-            return  # an overflow of the scaled loss, or a loss that reads nothing of the step: the next one will do
+        finite = {site: each for site, each in result.findings.items() if all(map(math.isfinite, each.noise))}
+        if not math.isfinite(result.energy) or not any(any(each.noise) for each in finite.values()):
+            # An overflow of the scaled loss, a loss that reads nothing of the step, or a gradient of zero, by which
+            # every width would seem enough: the next step will do.
+            return
         self._schedule.succeeded(number)
         self._totals = result.totals
         self.snapshot = result.snapshot
-        finite = {site: each for site, each in result.findings.items() if all(map(math.isfinite, each.noise))}
         self.findings.update({site: _blend(self.findings.get(site), each) for site, each in finite.items()})
         self._choose()
 
-    def learn_variance(self, variance: float) -> None:
-        """Takes up the variance of the gradient from batch to batch."""
-        self.snapshot = None
+    def learn_variance(self, snapshot: Snapshot) -> None:
+        """Takes up the variance of the gradient from batch to batch, if the two gradients were of the same leaves."""
+        variance = snapshot.variance()
         if is_distributed():
             variance = mean_over_ranks(variance)
+        snapshot.tries -= 1
+        if math.isfinite(variance) or not snapshot.tries:
+            self.snapshot = None
         if math.isfinite(variance):
             self.batch_variance = variance
             if self.settings.max_noise is not None:
@@ -165,22 +183,27 @@ class Controller:
         if self.settings.max_noise is not None and self.batch_variance:
             limit = self.settings.max_noise * self.batch_variance
             chosen = options.below(limit)
-        self.over_budget = chosen.nbytes > max(budget, 0)
+        widths, noise, nbytes = (chosen.choice + 1).tolist(), chosen.noise, chosen.nbytes
         if all(site in self.widths for site in sites):
-            noise, nbytes = options.of([self.widths[site] for site in sites])
-            stays = noise * _WORTH <= chosen.noise and nbytes <= budget if limit is None else noise <= limit
-            if stays and nbytes * _WORTH <= chosen.nbytes:
-                self.noise = noise
-                return
-        self.noise = chosen.noise
-        self.widths.update(zip(sites, (chosen.choice + 1).tolist(), strict=True))
+            before = [self.widths[site] for site in sites]
+            noise_before, nbytes_before = options.of(before)
+            stays = noise_before * _WORTH <= noise and nbytes_before <= budget
+            if limit is not None:
+                stays = noise_before <= limit
+            if stays and nbytes_before * _WORTH <= nbytes:
+                widths, nbytes = before, nbytes_before
+        self.over_budget = nbytes > max(budget, 0)
+        self.widths.update(zip(sites, widths, strict=True))
+        self.noise = sum(self.findings[site].noise[self.widths[site] - 1] for site in sites)
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, in plain numbers and lists."""
         if self._spreads:
             self._follow()
+        if self.settings.max_noise is not None:
+            self.snapshot = None  # a sample of the gradient is not for keeping, and widths must not depend on it
         return {
-            "sites": [_to_plain(site, finding, self.widths[site]) for site, finding in self.findings.items()],
+            "sites": [to_plain(site, finding, self.widths[site]) for site, finding in self.findings.items()],
             "noise": self.noise,
             "batch_variance": self.batch_variance,
             "passes": self.passes,
@@ -188,6 +211,7 @@ class Controller:
             "elements": list(self._elements),
             "is_used": self.is_used,
             "over_budget": self.over_budget,
+            "failure": self.failure,
             "schedule": self._schedule.state(),
         }
 
@@ -201,35 +225,22 @@ class Controller:
             ValueError: If it is no such state. Nothing is changed then.
         """
         try:
-            sites = [(self._site_of(*each["site"]), _from_plain(each), int(each["width"])) for each in state["sites"]]
-            noise, variance = (_number(state[name]) for name in ("noise", "batch_variance"))
-            passes, is_used, over_budget = (int(state[name]) for name in ("passes", "is_used", "over_budget"))
-            totals, elements = Totals(*map(int, state["totals"])), list(map(int, state["elements"]))
-            schedule = Schedule(self.settings.probe_interval, **{k: int(v) for k, v in state["schedule"].items()})
+            expect(state, set(Controller(self.settings, self._site_of).state()))
+            sites = [from_plain(each, self._site_of) for each in state["sites"]]
+            noise, variance = (number_or_none(state[name]) for name in ("noise", "batch_variance"))
+            passes, is_used, over_budget = (count(state[name]) for name in ("passes", "is_used", "over_budget"))
+            totals, elements = Totals(*map(count, state["totals"])), list(map(count, state["elements"]))
+            expect(state["schedule"], set(self._schedule.state()))
+            schedule = Schedule(self.settings.probe_interval, **{k: count(v) for k, v in state["schedule"].items()})
+            failure = str(state["failure"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the precision state is damaged ({error!r}). Pass what state_dict() returned.") from error
         self.findings = {site: finding for site, finding, _ in sites}
         self.widths = {site: width for site, _, width in sites}
         self.noise, self.batch_variance, self.passes = noise, variance, passes
-        self.is_used, self.over_budget = bool(is_used), bool(over_budget)
+        self.is_used, self.over_budget, self.failure = bool(is_used), bool(over_budget), failure
         self.snapshot, self._spreads = None, {}
         self._totals, self._elements, self._schedule = totals, elements, schedule
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _to_plain(site: Site, finding: Finding, width: int) -> dict[str, Any]:
-    return {"site": [site.module, site.op, site.call, site.slot], "width": width, **asdict(finding)}
-
-
-def _from_plain(state: Mapping[str, Any]) -> Finding:
-    numels, noise = tuple(map(int, state["numels"])), tuple(map(float, state["noise"]))
-    if len(noise) != len(WIDTHS):
-        raise ValueError(f"noise of {len(noise)} widths")
-    least, most, prior = int(state["least"]), int(state["most"]), int(state["prior"])
-    return Finding(numels, least, most, prior, float(state["spread"]), noise)
 
 
 def _blend(before: Finding | None, now: Finding) -> Finding:

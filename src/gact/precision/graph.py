@@ -9,6 +9,8 @@ from torch.autograd.graph import Node
 
 from ..parameters import PASS_THROUGH
 
+_LEAF = "torch::autograd::AccumulateGrad"
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -39,8 +41,8 @@ def leaves_of(loss: Tensor) -> list[Leaf]:
                 waiting.append(following)
     leaves = []
     for node in readers:
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
+        if node.name() == _LEAF:
+            variable: Tensor = node.variable  # type: ignore[attr-defined]
             numbers = (reader._sequence_nr() for reader in _behind_views(node, readers))
             leaves.append(Leaf(variable, frozenset(numbers)))
     return leaves

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,83 +17,18 @@ from ..needs import Need
 from ..ops.checks import code_bytes
 from ..packed import Encoded, Fine, Held
 from ..records import Settings, Site
-from .graph import leaves_of
+from .comparison import Comparison
+from .findings import Finding, Result, Sample, Totals
+from .graph import Leaf, leaves_of
 from .grouping import Member
-from .probe import Probe, Snapshot
+from .probe import Probe
 from .sensitivity import in_groups, one_at_a_time
 from .variance import variance_by_width
 
-FINEST = 8
-"""Width of the codes in a step in which sensitivities are measured."""
+_FINEST = 8
+_FINER = 2
+"""Bits that a site gets beyond those it has in the step that measures it: a sixteenth of the noise that is added."""
 _NOISE_STREAM = 0x5EED
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Bytes of a step.
-
-    Attributes:
-        plain: What plain autograd keeps.
-        fixed: What is held besides the codes whose width can be chosen.
-    """
-
-    plain: int
-    fixed: int
-
-
-@dataclass(slots=True)
-class Sample:
-    """What a step has shown of one site.
-
-    Attributes:
-        least: Least width that its consumer and the rules allow.
-        most: Greatest width.
-        prior: Least width where nothing is measured.
-        bits: Width it has.
-        fines: Its tensors.
-        readers: Sequence numbers of the nodes that read them.
-        numels: Elements of each.
-        variance: Sum over its elements of the squared error of each width, shape [8].
-        spread: Sum over its elements of the mean squared range of the groups.
-        shape: Shape of the last of them.
-    """
-
-    least: int
-    most: int
-    prior: int
-    bits: int
-    shape: tuple[int, ...] = ()
-    fines: list[weakref.ref[Fine]] = field(default_factory=list)
-    readers: set[int] = field(default_factory=set)
-    numels: list[int] = field(default_factory=list)
-    variance: Tensor | float = 0.0
-    spread: Tensor | float = 0.0
-
-    @property
-    def numel(self) -> int:
-        """Elements of all its tensors."""
-        return sum(self.numels)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was measured of one site.
-
-    Attributes:
-        numels: Elements of each tensor that it saved in the step.
-        least: Least width allowed.
-        most: Greatest width.
-        prior: Least width that counts for the budget.
-        spread: Sum over elements of the mean squared range of their groups, when it was measured.
-        noise: Gradient noise |g - g0|^2 / |g0|^2 that each width of 1 to 8 bits causes.
-    """
-
-    numels: tuple[int, ...]
-    least: int
-    most: int
-    prior: int
-    spread: float
-    noise: tuple[float, ...]
 
 
 class Measurement:
@@ -107,13 +43,14 @@ class Measurement:
         self._settings = settings
         self._step = step
         self._samples: dict[Site, Sample] = {}
+        self._measured: set[Site] = set()
         self._owners: weakref.WeakKeyDictionary[Fine, Site] = weakref.WeakKeyDictionary()
 
     def hold(self, code: Groups, region: Tensor, site: Site, bits: int, needed: Need) -> Fine:
         """Holds a region in finer codes.
 
         Args:
-            code: Codes of ``FINEST`` bits.
+            code: Codes of ``finer(bits)`` bits.
             region: What they hold.
             site: Who saves it.
             bits: Width the site has now.
@@ -149,56 +86,103 @@ class Measurement:
             gradient: Gradient with respect to it.
             totals: Bytes of the step; what is fixed still includes the finer codes.
         """
+        pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
         leaves = leaves_of(loss)
-        grouped = self._settings.estimator == "grouped"
-        self._each(self._samples, "is_read", False)
-        try:
-            if not grouped:
-                self._round(self._samples, 0)
-            probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
-            sites = [site for site, sample in self._samples.items() if any(fine.is_read for fine in _alive(sample))]
-            if grouped:
-                energy = in_groups(
-                    [_member(site, self._samples[site]) for site in sites], leaves, partial(self._add, probe, sites)
-                )
-            else:
-                energy = one_at_a_time(len(sites), partial(self._reseed, probe, sites))
-        finally:
-            self._each(self._samples, "noise", None)
+        if not pending or not leaves:
+            return Result({}, math.nan, 0, totals)
+        self._each(pending, "is_read", False)
+        probe, sites, energy = self._energies(loss, gradient, pending, leaves)
         total = float(probe.energy.sum())
         findings = {site: self._finding(site, float(each), total) for site, each in zip(sites, energy, strict=True)}
-        finer = sum(code_bytes(numel, FINEST) for each in findings.values() for numel in each.numels)
-        for site in sites:
-            del self._samples[site]
-        totals = replace(totals, fixed=max(totals.fixed - finer, 0))
-        return Result(findings, total, probe.passes, totals, probe.snapshot())
+        self._measured.update(sites)
+        return Result(findings, total, probe.passes, self._without_finer(totals), probe.snapshot())
 
-    def _add(self, probe: Probe, sites: Sequence[Site], indices: Sequence[int]) -> Tensor:
+    def compare(self, loss: Tensor, totals: Totals, rounds: int) -> list[Comparison]:
+        """What the groups tell of each site beside what each site's rounding alone does.
+
+        At the widths of now, but 6 bits at most: the gradient without rounding is that of the finer codes.
+
+        Args:
+            loss: The loss, before its own backward pass.
+            totals: Bytes of the step.
+            rounds: Roundings that are averaged, one backward pass for each.
+
+        Returns:
+            One for each site, and one for all of them together.
+        """
+        findings = self.run(loss, None, totals).findings
+        probe = Probe(loss, None, [leaf.tensor for leaf in leaves_of(loss)])
+        sites, energy = list(findings), max(float(probe.energy.sum()), 1e-300)
+
+        def measured(rounded: Sequence[Site]) -> float:
+            noise = 0.0
+            for trial in range(1, rounds + 1):
+                for site in rounded:
+                    self._round(site, trial)
+                noise += float(probe.compare().sum()) / energy / rounds
+                self._each(rounded, "noise", None)
+            return noise
+
+        compared = [
+            Comparison(site, bits, findings[site].noise[bits - 1], measured([site]))
+            for site, bits in ((site, _probed(self._samples[site])) for site in sites)
+        ]
+        together = Comparison(None, 0, sum(each.predicted for each in compared), measured(sites))
+        return [*compared, together]
+
+    def _energies(
+        self, loss: Tensor, gradient: Tensor | None, pending: Sequence[Site], leaves: Sequence[Leaf]
+    ) -> _Seen:
+        """Runs the passes of the estimator that was asked for over the sites that the loss reads."""
+        grouped = self._settings.estimator == "grouped"
+        try:
+            if not grouped:
+                for site in pending:
+                    self._round(site)
+            probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
+            sites = [site for site in pending if any(fine.is_read for fine in self._samples[site].alive())]
+            if not grouped:
+                energy = one_at_a_time(len(sites), lambda index: self._reseeded(probe, sites[index]))
+            else:
+                members = [_member(site, self._samples[site]) for site in sites]
+                energy = in_groups(members, leaves, lambda indices: self._rounded(probe, [sites[i] for i in indices]))
+        finally:
+            self._each(pending, "noise", None)
+        return _Seen(probe, sites, energy)
+
+    def _rounded(self, probe: Probe, sites: Sequence[Site]) -> Tensor:
         """What the gradient suffers where these sites are rounded and no others."""
-        rounded = [sites[index] for index in indices]
-        self._round(rounded, 0)
-        energy = probe.compare()
-        self._each(rounded, "noise", None)
-        return energy
-
-    def _reseed(self, probe: Probe, sites: Sequence[Site], index: int) -> Tensor:
-        """How much two gradients differ that differ in the rounding of one site."""
-        self._round([sites[index]], 1)
-        energy = probe.compare()
-        self._round([sites[index]], 0)
-        return energy
-
-    def _round(self, sites: Iterable[Site], stream: int) -> None:
-        """Has sites rounded to their widths, with random numbers of the first or the second stream."""
         for site in sites:
-            sample = self._samples[site]
-            for occurrence, fine in enumerate(_alive(sample)):
-                seed = streams.key(self._settings.seed ^ _NOISE_STREAM, self._step, site.key, 2 * occurrence + stream)
-                fine.noise = (_probed(sample), seed)
+            self._round(site)
+        energy = probe.compare()
+        self._each(sites, "noise", None)
+        return energy
+
+    def _reseeded(self, probe: Probe, site: Site) -> Tensor:
+        """How much two gradients differ that differ in the rounding of one site."""
+        self._round(site, trial=1)
+        energy = probe.compare()
+        self._round(site)
+        return energy
+
+    def _without_finer(self, totals: Totals) -> Totals:
+        """The bytes of the step without its finer codes, but with those of sites whose width was not measured."""
+        fixed = totals.fixed
+        for site, sample in self._samples.items():
+            bits = 0 if site in self._measured else sample.bits
+            fixed -= sum(code_bytes(numel, finer(sample.bits)) - code_bytes(numel, bits) for numel in sample.numels)
+        return replace(totals, fixed=fixed)
+
+    def _round(self, site: Site, trial: int = 0) -> None:
+        """Has a site rounded to the width it has; other trials are other random numbers."""
+        sample = self._samples[site]
+        for occurrence, fine in enumerate(sample.alive()):
+            seed = streams.key((self._settings.seed ^ _NOISE_STREAM) + trial, self._step, site.key, occurrence)
+            fine.noise = (_probed(sample), seed)
 
     def _each(self, sites: Iterable[Site], name: str, value: object) -> None:
         for site in sites:
-            for fine in _alive(self._samples[site]):
+            for fine in self._samples[site].alive():
                 setattr(fine, name, value)
 
     def _finding(self, site: Site, energy: float, total: float) -> Finding:
@@ -216,33 +200,22 @@ class Measurement:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the backward passes of one loss told.
+class _Seen(NamedTuple):
+    """What passes over one graph gave: the probe, the sites that the loss reads, and what each one causes."""
 
-    Attributes:
-        findings: By site.
-        energy: Squared norm of the gradient.
-        passes: Backward passes run.
-        totals: Bytes of the step.
-        snapshot: A sample of the gradient; not sent to other ranks.
-    """
-
-    findings: dict[Site, Finding]
-    energy: float
-    passes: int
-    totals: Totals
-    snapshot: Snapshot | None = None
+    probe: Probe
+    sites: list[Site]
+    energy: Tensor
 
 
-def _alive(sample: Sample) -> list[Fine]:
-    fines = [reference() for reference in sample.fines]
-    return [fine for fine in fines if fine is not None]
+def finer(bits: int) -> int:
+    """Width of the codes of a site that has so many bits, in a step in which its sensitivity is measured."""
+    return min(bits + _FINER, _FINEST)
 
 
 def _probed(sample: Sample) -> int:
     """Width of the noise that is added: the one the site has, at most one that is well above the finest's own."""
-    return min(sample.bits, FINEST - 2)
+    return min(sample.bits, _FINEST - _FINER)
 
 
 def _member(site: Site, sample: Sample) -> Member:

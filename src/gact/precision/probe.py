@@ -18,8 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from .graph import leaves_of
+
 SAMPLES = 1 << 15
 """Elements of a leaf's gradient that are read: all up to twice as many, evenly spread ones of a larger gradient."""
+_KEPT = 1 << 11
+"""The same for what is kept of a gradient until the next step."""
+_TRIES = 8
 
 
 class Probe:
@@ -41,12 +46,14 @@ class Probe:
         self._gradient = gradient
         self._leaves = list(leaves)
         self._numel: list[int] = [0] * len(leaves)
+        self._kept: list[Tensor | None] | None = [None] * len(leaves)
         self._base = self._run()
+        self._snapshot, self._kept = Snapshot(self._leaves, self._kept, self._numel), None
         self.energy = self._energies(self._base, [None] * len(leaves))
 
     def snapshot(self) -> Snapshot:
         """What was read of the gradient, without the graph."""
-        return Snapshot(self._leaves, self._base, float(self.energy.sum()))
+        return self._snapshot
 
     def compare(self) -> Tensor:
         """Runs backward again: |g - g0|^2 of each leaf, float64 of shape [leaves], on the CPU."""
@@ -65,7 +72,9 @@ class Probe:
 
     def _reader(self, read: list[Tensor | None], index: int) -> Callable[[Tensor], Tensor]:
         def hook(gradient: Tensor) -> Tensor:
-            read[index], self._numel[index] = _sample(gradient)
+            read[index], self._numel[index] = _sample(gradient, SAMPLES)
+            if self._kept is not None:
+                self._kept[index], _ = _sample(gradient, _KEPT)
             # What autograd would hand back is of no use to anybody: something that takes no memory.
             return gradient.new_zeros(()).expand_as(gradient) if gradient.layout is torch.strided else gradient
 
@@ -81,19 +90,33 @@ class Snapshot:
     Args:
         leaves: The leaves.
         read: What was read of the gradient of each.
-        energy: Squared norm of the whole gradient.
+        numel: How many elements each gradient has.
+
+    Attributes:
+        tries: How many losses are still looked at for one that depends on the same leaves.
     """
 
-    def __init__(self, leaves: Sequence[Tensor], read: Sequence[Tensor | None], energy: float) -> None:
+    def __init__(self, leaves: Sequence[Tensor], read: Sequence[Tensor | None], numel: Sequence[int]) -> None:
         self._leaves = [weakref.ref(leaf) for leaf in leaves]
         self._read = list(read)
-        self._energy = energy
-        self._numel = [0] * len(leaves)
+        self._numel = list(numel)
+        self._energy = float(_energies(read, [None] * len(leaves), numel).sum())
         self._next: list[Tensor | None] = [None] * len(leaves)
+        self._fits = False
+        self.tries = _TRIES
 
     @contextlib.contextmanager
-    def next_gradient(self) -> Iterator[None]:
-        """Reads the gradient of a backward pass that is run meanwhile, and changes nothing."""
+    def next_gradient(self, loss: Tensor) -> Iterator[None]:
+        """Reads the gradient of a loss whose backward pass is run meanwhile, and changes nothing.
+
+        Args:
+            loss: It is read only if it depends on the same leaves: a network may have several losses, by turns.
+        """
+        ours = {id(reference()) for reference in self._leaves}
+        self._fits = ours == {id(leaf.tensor) for leaf in leaves_of(loss)}
+        if not self._fits:
+            yield
+            return
         handles = []
         for index, reference in enumerate(self._leaves):
             leaf = reference()
@@ -107,20 +130,26 @@ class Snapshot:
 
     def _reader(self, index: int) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
-            self._next[index], self._numel[index] = _sample(gradient)
+            self._next[index], self._numel[index] = _sample(gradient, _KEPT)
 
         return hook
 
     def variance(self) -> float:
-        """Variance of a batch's gradient over batches, relative to the squared norm: half of |g - g'|^2 / |g|^2."""
+        """Variance of a batch's gradient over batches, relative to the squared norm: half of |g - g'|^2 / |g|^2.
+
+        Returns:
+            NaN if the last gradient was not one to compare with.
+        """
+        if not self._fits:
+            return math.nan
         distance = float(_energies(self._next, self._read, self._numel).sum())
         return distance / (2 * self._energy) if self._energy > 0 else math.nan
 
 
-def _sample(gradient: Tensor) -> tuple[Tensor, int]:
-    """Evenly spread elements of a gradient, and how many it has."""
+def _sample(gradient: Tensor, most: int) -> tuple[Tensor, int]:
+    """Evenly spread elements of a gradient, ``most`` or up to twice as many, and how many it has."""
     values = _values(gradient.detach())
-    return values.reshape(-1)[:: _spacing(values)].clone(), values.numel()
+    return values.reshape(-1)[:: _spacing(values, most)].clone(), values.numel()
 
 
 def _energies(read: Sequence[Tensor | None], base: Sequence[Tensor | None], numel: Sequence[int]) -> Tensor:
@@ -147,9 +176,9 @@ def _values(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _spacing(gradient: Tensor) -> int:
+def _spacing(gradient: Tensor, most: int) -> int:
     """Every how many elements a gradient is read: prime to its rows' length and number, so that none is missed."""
-    spacing = max(gradient.numel() // SAMPLES, 1)
+    spacing = max(gradient.numel() // most, 1)
     shape = gradient.shape[0] * gradient.shape[-1] if gradient.dim() else 1
     while math.gcd(spacing, shape) > 1:
         spacing += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from .table import code_name, mebibytes, summary
+from .table import code_name, mebibytes, percent, summary
 
 if TYPE_CHECKING:
     from .report import Report, Row
@@ -18,8 +18,10 @@ _STYLE = (
 
 def render(report: Report) -> str:
     """A complete page: the totals, then every site."""
-    head = "".join(f"<th>{name}</th>" for name in ("site", "code", "saves", "merged", "plain MiB", "kept MiB"))
-    body = "\n".join(_row(row) for row in report.rows)
+    measured = report.noise is not None
+    names = ["site", "code", "saves", "merged", "plain MiB", "kept MiB", *["noise %"] * measured]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "\n".join(_row(row, measured) for row in report.rows)
     totals = escape(summary(report)).replace("\n", "<br>")
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>gact report</title><style>{_STYLE}</style>\n'
@@ -27,8 +29,10 @@ def render(report: Report) -> str:
     )
 
 
-def _row(row: Row) -> str:
+def _row(row: Row, measured: bool) -> str:
     site = f"{row.module or '(model)'}: {row.op}{f'#{row.call}' if row.call else ''}[{row.slot}]"
-    figures = (str(row.count), str(row.merged), mebibytes(row.plain_bytes), mebibytes(row.kept_bytes))
+    figures = [str(row.count), str(row.merged), mebibytes(row.plain_bytes), mebibytes(row.kept_bytes)]
+    if measured:
+        figures.append(percent(row.noise_share))
     numbers = "".join(f'<td class="n">{figure}</td>' for figure in figures)
     return f"<tr><td>{escape(site)}</td><td>{escape(code_name(row))}</td>{numbers}</tr>"

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from ..ledger import Ledger
+from ..precision.controller import Controller
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Row:
         kept_bytes: Bytes held for them, metadata included, without what was moved elsewhere.
         offloaded_bytes: Bytes that were moved out of the memory of their device.
         reason: Why they were left alone; empty for compressed ones.
+        noise_share: Share of the predicted gradient noise that its width causes, 0 to 1; None where it is not measured.
     """
 
     module: str
@@ -39,6 +41,7 @@ class Row:
     kept_bytes: int
     reason: str
     offloaded_bytes: int = 0
+    noise_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,18 @@ class Report:
     Attributes:
         rows: One for each site and what was done there, in order of the forward pass.
         parameter_saves: How often autograd saved a parameter, a buffer or another leaf.
+        noise: Predicted gradient noise |g - g0|^2 / |g0|^2 of the widths in use; None before any measurement.
+        batch_variance: Variance of the gradient from batch to batch, relative to its squared norm; None if not known.
+        passes: Backward passes that measurements have run so far.
+        over_budget: Whether the widths take more bytes than was asked for.
     """
 
     rows: tuple[Row, ...]
     parameter_saves: int = 0
+    noise: float | None = None
+    batch_variance: float | None = None
+    passes: int = 0
+    over_budget: bool = False
 
     @property
     def plain_bytes(self) -> int:
@@ -80,6 +91,11 @@ class Report:
         compressed = sum(row.plain_bytes for row in self.rows if row.codec != "keep")
         return 100.0 * compressed / self.plain_bytes if self.plain_bytes else 0.0
 
+    @property
+    def noise_ratio(self) -> float | None:
+        """Predicted gradient noise as a share of the variance from batch to batch, which training copes with anyway."""
+        return self.noise / self.batch_variance if self.noise is not None and self.batch_variance else None
+
     def to_json(self, indent: int | None = 2) -> str:
         """The totals and all rows as JSON.
 
@@ -93,6 +109,11 @@ class Report:
             "ratio": self.ratio,
             "coverage": self.coverage,
             "parameter_saves": self.parameter_saves,
+            "noise": self.noise,
+            "batch_variance": self.batch_variance,
+            "noise_ratio": self.noise_ratio,
+            "passes": self.passes,
+            "over_budget": self.over_budget,
         }
         return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)
 
@@ -108,8 +129,8 @@ class Report:
         return render(self)
 
 
-def build_report(ledger: Ledger) -> Report:
-    """The report of what a ledger has counted."""
+def build_report(ledger: Ledger, controller: Controller) -> Report:
+    """The report of what a ledger has counted, and of what is known of the widths."""
     rows = tuple(
         Row(
             site.module,
@@ -124,7 +145,15 @@ def build_report(ledger: Ledger) -> Report:
             tally.kept_bytes,
             tally.decision.reason,
             tally.offloaded_bytes,
+            controller.noise_share(site),
         )
         for (site, _), tally in ledger.tallies.items()
     )
-    return Report(rows, ledger.parameter_saves)
+    return Report(
+        rows,
+        ledger.parameter_saves,
+        controller.noise,
+        controller.batch_variance,
+        controller.passes,
+        controller.over_budget,
+    )

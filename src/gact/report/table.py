@@ -27,6 +27,7 @@ class Line:
     merged: int = 0
     plain_bytes: int = 0
     kept_bytes: int = 0
+    noise_share: float | None = None
 
     def add(self, row: Row) -> None:
         """Adds one row's figures."""
@@ -36,6 +37,8 @@ class Line:
         self.merged += row.merged
         self.plain_bytes += row.plain_bytes
         self.kept_bytes += row.kept_bytes
+        if row.noise_share is not None:
+            self.noise_share = (self.noise_share or 0.0) + row.noise_share
 
 
 def code_name(row: Row) -> str:
@@ -63,25 +66,40 @@ def mebibytes(size: float) -> str:
     return f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
 
 
+def percent(share: float | None) -> str:
+    """A share in percent, empty if there is none."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
 def summary(report: Report) -> str:
-    """The totals in two lines."""
+    """The totals in two lines, and what measurements told in a third."""
     moved = f" and {mebibytes(report.offloaded_bytes)} MiB offloaded" if report.offloaded_bytes else ""
     sites = {(row.module, row.op, row.call, row.slot) for row in report.rows}
-    return (
+    told = (
         f"saved for backward: {mebibytes(report.plain_bytes)} MiB by plain autograd, "
         f"{mebibytes(report.kept_bytes)} MiB by gact{moved}: {report.ratio:.2f}x smaller\n"
         f"coverage {report.coverage:.1f} % of the bytes; {sum(row.count for row in report.rows)} saves at "
         f"{len(sites)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
+    return told if report.noise is None else f"{told}\n{_noise(report)}"
+
+
+def _noise(report: Report) -> str:
+    """The noise meter in a line."""
+    told = f"gradient noise {report.noise:.1e} predicted"
+    if report.batch_variance:
+        told += f", {report.noise_ratio:.2g} of the variance from batch to batch ({report.batch_variance:.1e})"
+    told += f"; {report.passes} backward passes spent on measuring"
+    return told + ("; OVER BUDGET: widths take more than was asked for" if report.over_budget else "")
 
 
 def render(report: Report) -> str:
-    """Two lines of totals and a table of the largest kinds of sites."""
+    """The totals and a table of the largest kinds of sites."""
     if not report.rows:
         return "saved for backward: nothing yet. Run forward inside the compressor's context."
     gathered = lines(report.rows)
-    head = ("module", "op[slot]", "code", "sites", "saves", "merged", "plain MiB", "kept MiB")
+    head = ["module", "op[slot]", "code", "sites", "saves", "merged", "plain MiB", "kept MiB", "noise %"]
     body = [_cells(line) for line in gathered[:_LINES]]
     rest = gathered[_LINES:]
     if rest:
@@ -92,21 +110,19 @@ def render(report: Report) -> str:
             other.merged += line.merged
             other.plain_bytes += line.plain_bytes
             other.kept_bytes += line.kept_bytes
+            if line.noise_share is not None:
+                other.noise_share = (other.noise_share or 0.0) + line.noise_share
         body.append(_cells(other))
-    return summary(report) + "\n\n" + _aligned([head, *body], numbers=5)
+    columns = len(head) - (report.noise is None)
+    return summary(report) + "\n\n" + _aligned([cells[:columns] for cells in [head, *body]], numbers=columns - 3)
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: Line) -> list[str]:
     name = line.single or line.module
     module = name if len(name) <= _WIDEST else "..." + name[3 - _WIDEST :]
-    figures = (
-        str(line.sites),
-        str(line.count),
-        str(line.merged),
-        mebibytes(line.plain_bytes),
-        mebibytes(line.kept_bytes),
-    )
-    return (module, line.op, line.code, *figures)
+    counts = [str(line.sites), str(line.count), str(line.merged)]
+    sizes = [mebibytes(line.plain_bytes), mebibytes(line.kept_bytes)]
+    return [module, line.op, line.code, *counts, *sizes, percent(line.noise_share)]
 
 
 def _aligned(table: Sequence[Sequence[str]], numbers: int) -> str:

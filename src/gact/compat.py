@@ -1,0 +1,180 @@
+"""The calls of the published package, so that a loop written for it runs with another import.
+
+::
+
+    from gact import compat as gact
+    from gact.compat import Controller
+
+    gact.set_optimization_level("L2")
+    controller = Controller(model)
+    controller.install_hook()
+    ...
+    controller.iterate(backprop)
+    controller.uninstall_hook()
+
+NOTE: What the closure is for
+The published ``iterate`` runs the closure three times for each saved tensor whenever it adapts, and otherwise not at
+all: a loop runs its own forward and backward besides, or has them in the closure alone. Here sensitivities are
+measured in the backward passes that the loop runs anyway: while the hook is installed, ``Tensor.backward`` on its
+thread goes through ``Compressor.backward``. So ``iterate`` runs the closure once, if nothing has run backward since
+it was last called, and otherwise not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .compressor import Compressor
+from .guards import check_count
+
+LEVELS: dict[str, dict[str, Any]] = {
+    "L0": {"enabled": False},
+    "L1": {"bits": 4, "adaptive": False},
+    "L1.1": {"bits": 8, "adaptive": False},
+    "L1.2": {"bits": 2, "adaptive": False},
+    "L2": {"bits": 4},
+    "L2.1": {"bits": 3},
+    "L2.2": {"bits": 2},
+}
+"""What the published package's levels mean as arguments of ``Compressor``. The paper's names are others."""
+_OFFLOADING = ("L3", "swap", "L4bit-swap")
+
+
+class _Chosen:
+    """What the next controllers get."""
+
+    level = "L2"
+    interval = 1000
+
+
+_chosen = _Chosen()
+
+
+def set_optimization_level(level: str) -> None:
+    """Chooses what controllers made from now on do.
+
+    Args:
+        level: ``"L0"`` nothing; ``"L1"``, ``"L1.1"``, ``"L1.2"`` 4, 8 and 2 bits everywhere; ``"L2"``, ``"L2.1"``,
+            ``"L2.2"`` 4, 3 and 2 bits on average, by measured sensitivity.
+
+    Raises:
+        NotImplementedError: If the level moves activations to host memory.
+        ValueError: If it is no level.
+    """
+    if level in _OFFLOADING:
+        raise NotImplementedError(
+            f"level {level} moves activations to host memory, which is not available yet. Pass one of "
+            f"{', '.join(LEVELS)}."
+        )
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
+    _chosen.level = level
+
+
+def set_adapt_interval(steps: int) -> None:
+    """Chooses how many steps lie between two measurements, for controllers made from now on.
+
+    Args:
+        steps: At least 1.
+
+    Raises:
+        ValueError: If it is no such number.
+    """
+    _chosen.interval = check_count("adapt_interval", steps, 1)
+
+
+class Controller:
+    """Compresses what the thread saves while its hook is installed.
+
+    Args:
+        model: The network.
+        **options: Further arguments of ``gact.Compressor``, which the published package does not have.
+
+    Attributes:
+        compressor: What does the work; its ``report()`` tells what was kept.
+    """
+
+    def __init__(self, model: torch.nn.Module, **options: Any) -> None:
+        settings: dict[str, Any] = {"probe_interval": _chosen.interval, **LEVELS[_chosen.level], **options}
+        self.compressor = Compressor(model, **settings)
+        self._route: _Route | None = None
+        self._backwards = 0
+
+    def install_hook(self) -> None:
+        """Starts compressing on this thread.
+
+        Raises:
+            RuntimeError: If the hook is installed already, or other saved-tensor hooks are.
+        """
+        if self._route is not None:
+            raise RuntimeError("the hook is installed already. Call uninstall_hook() first.")
+        self.compressor.__enter__()
+        self._route = _Route(self._backward)
+
+    def uninstall_hook(self) -> None:
+        """Stops compressing; without an installed hook it does nothing."""
+        if self._route is not None:
+            self._route.close()
+            self._route = None
+            self.compressor.__exit__(None, None, None)
+
+    def iterate(self, backprop: Callable[[], Any]) -> None:
+        """Ends an iteration.
+
+        Args:
+            backprop: Runs forward and ``loss.backward()``; called once if no backward pass has been run since the last
+                call, and otherwise not.
+        """
+        if not self._backwards:
+            backprop()
+        self._backwards = 0
+
+    def _backward(self, loss: Tensor, gradient: Tensor | None, options: dict[str, Any]) -> None:
+        self._backwards += 1
+        self.compressor.backward(loss, gradient, **options)
+
+
+class _Route:
+    """Sends ``Tensor.backward`` of one thread another way, except where it is called from there.
+
+    Args:
+        to: Called with the tensor, its gradient and the options given.
+    """
+
+    def __init__(self, to: Callable[[Tensor, Tensor | None, dict[str, Any]], None]) -> None:
+        plain: Callable[..., None] = torch.Tensor.backward
+        thread, busy = threading.get_ident(), False
+        self._open = True
+
+        def backward(
+            tensor: Tensor,
+            gradient: Tensor | None = None,
+            retain_graph: bool | None = None,
+            create_graph: bool = False,
+            inputs: Sequence[Tensor] | None = None,
+        ) -> None:
+            nonlocal busy
+            given = {"retain_graph": retain_graph, "create_graph": create_graph, "inputs": inputs}
+            options = {name: value for name, value in given.items() if value is not None}
+            if busy or not self._open or threading.get_ident() != thread:
+                plain(tensor, gradient, **options)
+                return
+            busy = True
+            try:
+                to(tensor, gradient, options)
+            finally:
+                busy = False
+
+        self._plain, self._ours = plain, backward
+        torch.Tensor.backward = backward  # type: ignore[method-assign, assignment]
+
+    def close(self) -> None:
+        """Puts the ordinary way back; where somebody has put another one on top, ours lets everything pass."""
+        self._open = False
+        if torch.Tensor.backward is self._ours:
+            torch.Tensor.backward = self._plain  # type: ignore[method-assign]

@@ -1,0 +1,104 @@
+"""Records of a measurement: what a step shows of a site, and what backward passes tell of it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..packed import Fine
+from ..records import Site
+from .probe import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Bytes of a step.
+
+    Attributes:
+        plain: What plain autograd keeps.
+        fixed: What is held besides the codes whose width can be chosen.
+    """
+
+    plain: int
+    fixed: int
+
+
+@dataclass(slots=True)
+class Sample:
+    """What a step has shown of one site.
+
+    Attributes:
+        least: Least width that its consumer and the rules allow.
+        most: Greatest width.
+        prior: Least width where nothing is measured.
+        bits: Width it has.
+        fines: Its tensors.
+        readers: Sequence numbers of the nodes that read them.
+        numels: Elements of each.
+        variance: Sum over its elements of the squared error of each width, shape [8].
+        spread: Sum over its elements of the mean squared range of the groups.
+        shape: Shape of the last of them.
+    """
+
+    least: int
+    most: int
+    prior: int
+    bits: int
+    shape: tuple[int, ...] = ()
+    fines: list[weakref.ref[Fine]] = field(default_factory=list)
+    readers: set[int] = field(default_factory=set)
+    numels: list[int] = field(default_factory=list)
+    variance: Tensor | float = 0.0
+    spread: Tensor | float = 0.0
+
+    @property
+    def numel(self) -> int:
+        """Elements of all its tensors."""
+        return sum(self.numels)
+
+    def alive(self) -> list[Fine]:
+        """Those of its tensors that are still held."""
+        fines = [reference() for reference in self.fines]
+        return [fine for fine in fines if fine is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was measured of one site.
+
+    Attributes:
+        numels: Elements of each tensor that it saved in the step.
+        least: Least width allowed.
+        most: Greatest width.
+        prior: Least width that counts for the budget.
+        spread: Sum over elements of the mean squared range of their groups, when it was measured.
+        noise: Gradient noise |g - g0|^2 / |g0|^2 that each width of 1 to 8 bits causes.
+    """
+
+    numels: tuple[int, ...]
+    least: int
+    most: int
+    prior: int
+    spread: float
+    noise: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the backward passes of one loss told.
+
+    Attributes:
+        findings: By site.
+        energy: Squared norm of the gradient.
+        passes: Backward passes run.
+        totals: Bytes of the step.
+        snapshot: A sample of the gradient; not sent to other ranks.
+    """
+
+    findings: dict[Site, Finding]
+    energy: float
+    passes: int
+    totals: Totals
+    snapshot: Snapshot | None = None

@@ -1,0 +1,87 @@
+"""What each of two processes does in the distributed tests; writes what it saw to a file named by its rank.
+
+Run as ``python ranks.py FOLDER RANK SCENARIO``; the processes find each other through a file in the folder.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import gact
+
+
+def reduced(parallel):
+    """Counts the buckets that are reduced, with the ordinary reduction."""
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    count = []
+
+    def hook(state, bucket):
+        count.append(bucket.index())
+        return allreduce_hook(state, bucket)
+
+    parallel.register_comm_hook(None, hook)
+    return count
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(4)], nn.Linear(64, 8))
+
+
+def train(rank, scenario):
+    model = network()
+    parallel = DistributedDataParallel(model)
+    buckets = reduced(parallel)
+    options = {"adaptive": False} if scenario == "uniform" else {"probe_interval": 4, "max_noise": 0.5}
+    c = gact.Compressor(model, bits=3, min_bytes=0, **options)
+    if scenario == "failing" and rank == 1:
+        model[0][0].weight.register_hook(failing_hook())
+    generator = torch.Generator().manual_seed(rank)
+    for _ in range(8):
+        model.zero_grad()
+        with c:
+            loss = parallel(torch.randn(32 * (1 + rank), 64, generator=generator)).square().mean() * (1 + 9 * rank)
+        c.backward(loss)
+    gradient = torch.cat([each.grad.flatten() for each in model.parameters()])
+    return {
+        "buckets": len(buckets),
+        "widths": {str(site): bits for site, bits in c._controller.widths.items()},
+        "passes": c._controller.passes,
+        "variance": c._controller.batch_variance,
+        "failure": c._controller.failure,
+        "gradient": gradient.tolist(),
+    }
+
+
+def failing_hook():
+    """A hook that fails in the second pass over one graph: the measurement's first comparison."""
+    seen = [0]
+
+    def hook(gradient):
+        seen[0] += 1
+        if seen[0] == 3:
+            raise LookupError("once too often")
+        return gradient
+
+    return hook
+
+
+def main(folder, rank, scenario):
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    seen = train(rank, scenario)
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(seen))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

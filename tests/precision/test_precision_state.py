@@ -1,0 +1,116 @@
+"""A resumed run is the run that never stopped, across measurements; damaged states are refused."""
+
+import copy
+import json
+import math
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from training import compressor, gradient, passes, step
+
+WAYS = {
+    "same object": lambda state, path: state,
+    "json": lambda state, path: json.loads(json.dumps(state)),
+    "pickle": lambda state, path: pickle.loads(pickle.dumps(state)),
+    "torch.save": lambda state, path: (torch.save(state, path), torch.load(path, weights_only=True))[1],
+}
+
+
+def network():
+    return nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 8))
+
+
+def train(c, model, numbers):
+    """Steps of SGD on batches made from their numbers: all gradients, and the widths after each step."""
+    seen = []
+    for number in numbers:
+        model.zero_grad()
+        step(c, model, torch.randn(64, 32, generator=torch.Generator().manual_seed(number)))
+        seen.append((gradient(model), dict(c.state_dict()["precision"])))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.1 * parameter.grad
+    return seen
+
+
+BUDGETS = {"bits": {"bits": 3.3}, "ratio": {"ratio": 9.0}, "max_noise": {"max_noise": 0.01}}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("options", BUDGETS.values(), ids=BUDGETS)
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_resumed_run_equals_the_original_across_measurements(way, options, stop, tmp_path):
+    model = network()
+    original = compressor(model, probe_interval=4, **options)
+    train(original, model, range(stop))
+    twin = copy.deepcopy(model)
+    state = way(original.state_dict(), tmp_path / "state")
+    before = passes(original)
+    expected = train(original, model, range(stop, stop + 12))
+    assert passes(original) > before
+    resumed = compressor(twin, probe_interval=4, seed=99, **options)
+    resumed.load_state_dict(state)
+    for (ours, known), (theirs, knew) in zip(train(resumed, twin, range(stop, stop + 12)), expected, strict=True):
+        assert torch.equal(ours, theirs)
+        assert known == knew
+
+
+def test_a_run_that_gave_up_measuring_stays_so():
+    model = network()
+    c, resumed = compressor(model), compressor(model)
+    c._controller.failure = "its backward works once"
+    resumed.load_state_dict(c.state_dict())
+    train(resumed, model, range(3))
+    assert passes(resumed) == 0
+
+
+def site(**changes):
+    def spoil(precision):
+        precision["sites"][0].update(changes)
+
+    return spoil
+
+
+DAMAGED = {
+    "no sites": lambda precision: precision.pop("sites"),
+    "unknown key": lambda precision: precision.update(more=1),
+    "sites of a number": lambda precision: precision.update(sites=3),
+    "noise of a text": lambda precision: precision.update(noise="much"),
+    "negative passes": lambda precision: precision.update(passes=-1),
+    "half a pass": lambda precision: precision.update(passes=1.5),
+    "three totals": lambda precision: precision.update(totals=[1, 2, 3]),
+    "schedule of another release": lambda precision: precision["schedule"].update(other=1),
+    "schedule without its steps": lambda precision: precision["schedule"].pop("measured_at"),
+    "width of nine": site(width=9),
+    "width of zero": site(least=0),
+    "fractional width": site(most=2.5),
+    "two noises": site(noise=[1.0, 2.0]),
+    "noise that is no number": site(noise=[math.nan] * 8),
+    "negative noise": site(noise=[-1.0] * 8),
+    "endless spread": site(spread=math.inf),
+    "negative elements": site(numels=[-4]),
+    "three names": site(site=["a", "b", 0]),
+}
+
+
+@pytest.mark.parametrize("spoil", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_state_is_refused_and_changes_nothing(spoil):
+    model = network()
+    c = compressor(model)
+    train(c, model, range(3))
+    before, state = c.state_dict(), json.loads(json.dumps(c.state_dict()))
+    assert state["precision"]["sites"]
+    spoil(state["precision"])
+    with pytest.raises(ValueError, match=r"the precision state is damaged \(.*Pass what state_dict\(\) returned"):
+        c.load_state_dict(state)
+    assert c.state_dict() == before
+
+
+@pytest.mark.parametrize("precision", [None, 3, []], ids=str)
+def test_a_precision_state_that_is_no_mapping_is_refused(precision):
+    c = compressor(network())
+    with pytest.raises(ValueError, match="the precision state is damaged"):
+        c.load_state_dict({**c.state_dict(), "precision": precision})
