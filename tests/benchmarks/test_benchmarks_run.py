@@ -20,9 +20,11 @@ WAYS = {
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
     "demo": {"plain", "4 bits"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
+    "max_batch": {"L0", "checkpointing", "L1", "CB1"},
     "noise": {"plain", "4 bits", "4 bits, derive=False"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
+    "plan": {"predicted", "measured"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
     "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
 }
