@@ -9,6 +9,7 @@ from .allocator import AllocatorStatus, allocator_status, use_allocator
 from .attention import attention
 from .compressor import Compressor
 from .memory import MemoryProfile, profile_step
+from .planning import Plan, plan
 from .quantized import QuantizedTensor, quantize
 from .report import Report, Row
 from .rules import Rule
@@ -20,6 +21,7 @@ __all__ = [
     "AllocatorStatus",
     "Compressor",
     "MemoryProfile",
+    "Plan",
     "QuantizedTensor",
     "Report",
     "Row",
@@ -28,6 +30,7 @@ __all__ = [
     "__version__",
     "allocator_status",
     "attention",
+    "plan",
     "profile_step",
     "quantize",
     "use_allocator",

@@ -31,6 +31,8 @@ from torch import Tensor
 
 from .compressor import Compressor
 from .guards import check_count
+from .levels import offload_of
+from .rules import Rule
 
 LEVELS: dict[str, dict[str, Any]] = {
     "L0": {"enabled": False},
@@ -40,6 +42,9 @@ LEVELS: dict[str, dict[str, Any]] = {
     "L2": {"bits": 4},
     "L2.1": {"bits": 3},
     "L2.2": {"bits": 2},
+    "L3": {"bits": 4},
+    "swap": {"adaptive": False, "rules": [Rule(keep=True)]},
+    "L4bit-swap": {"bits": 4, "adaptive": False},
 }
 """What the published package's levels mean as arguments of ``Compressor``. The paper's names are others."""
 _OFFLOADING = ("L3", "swap", "L4bit-swap")
@@ -60,17 +65,12 @@ def set_optimization_level(level: str) -> None:
 
     Args:
         level: ``"L0"`` nothing; ``"L1"``, ``"L1.1"``, ``"L1.2"`` 4, 8 and 2 bits everywhere; ``"L2"``, ``"L2.1"``,
-            ``"L2.2"`` 4, 3 and 2 bits on average, by measured sensitivity.
+            ``"L2.2"`` 4, 3 and 2 bits on average, by measured sensitivity. What is held leaves the memory of the device
+            with ``"L3"`` (4 bits on average), ``"L4bit-swap"`` (4 bits everywhere) and ``"swap"`` (as it is).
 
     Raises:
-        NotImplementedError: If the level moves activations to host memory.
         ValueError: If it is no level.
     """
-    if level in _OFFLOADING:
-        raise NotImplementedError(
-            f"level {level} moves activations to host memory, which is not available yet. Pass one of "
-            f"{', '.join(LEVELS)}."
-        )
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
     _chosen.level = level
@@ -100,7 +100,10 @@ class Controller:
     """
 
     def __init__(self, model: torch.nn.Module, **options: Any) -> None:
-        settings: dict[str, Any] = {"probe_interval": _chosen.interval, **LEVELS[_chosen.level], **options}
+        settings: dict[str, Any] = {"probe_interval": _chosen.interval, **LEVELS[_chosen.level]}
+        if _chosen.level in _OFFLOADING:
+            settings["offload"] = offload_of(model)
+        settings |= options
         self.compressor = Compressor(model, **settings)
         self._route: _Route | None = None
         self._backwards = 0

@@ -168,17 +168,19 @@ class Compressor:
 
         Args:
             model: The network.
-            level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity.
+            level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity; ``"L2"`` with codes
+                moved to host memory, or to a disk for a model on the CPU; ``"CB1"`` L1 with the repeated blocks
+                checkpointed; ``"CB2"`` CB1 with attention that keeps no matrix of probabilities (transformers models
+                are switched to it).
             **options: Further arguments of ``Compressor``, which go before the level's.
 
         Returns:
             The compressor; that of L0 does nothing.
 
         Raises:
-            NotImplementedError: If the level needs offloading or checkpointing.
-            ValueError: If it is no level.
+            ValueError: If it is no level, or there are no repeated blocks to be checkpointed.
         """
-        return cls(model, **{**arguments_of(level), **options})
+        return cls(model, **{**arguments_of(level, model), **options})
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy is made of: the model, the settings and the state; what is held now belongs to the original."""
@@ -224,7 +226,7 @@ class Compressor:
         thread.hooks = thread.consumers = thread.packer = None
         if kind is not None:
             return
-        if not packer.compressed:
+        if not packer.compressed and not self._steps.ledger.offloaded_bytes:
             self._warn_nothing(packer.saves)
         elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
             self._warn(

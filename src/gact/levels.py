@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-_LEVELS: dict[str, dict[str, Any]] = {"L0": {"enabled": False}, "L1": {"bits": 4.0, "adaptive": True}}
-_LATER = {"L2": "offloading", "CB1": "checkpointing", "CB2": "checkpointing and memory-efficient attention"}
+from torch import nn
+
+_AUTOMATIC: dict[str, Any] = {"bits": 4.0, "adaptive": True}
+LEVELS: dict[str, dict[str, Any]] = {
+    "L0": {"enabled": False},
+    "L1": _AUTOMATIC,
+    "L2": _AUTOMATIC,
+    "CB1": {**_AUTOMATIC, "checkpoint": True},
+    "CB2": {**_AUTOMATIC, "checkpoint": True},
+}
 
 
-def arguments_of(level: str) -> dict[str, Any]:
-    """What a level means.
+def arguments_of(level: str, model: nn.Module | None) -> dict[str, Any]:
+    """What a level means for a model.
 
     Args:
-        level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity.
+        level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity; ``"L2"`` the same with
+            codes out of the memory of the device; ``"CB1"`` the same as L1 with the repeated blocks checkpointed; ``"CB2"``
+            CB1 with attention that keeps no matrix of probabilities.
+        model: The network. CB2 switches a transformers model to its ``"sdpa"`` attention, for good.
 
     Returns:
         Keyword arguments of ``Compressor``.
 
     Raises:
-        NotImplementedError: If the level needs what does not exist yet.
-        ValueError: If it is no level.
+        ValueError: If it is no level, or the model has no repeated blocks to be checkpointed.
     """
-    if level in _LATER:
-        raise NotImplementedError(f"level {level} needs {_LATER[level]}, which is not available yet. Pass L0 or L1.")
-    if level not in _LEVELS:
-        raise ValueError(f"level must be one of {', '.join([*_LEVELS, *_LATER])}, got {level!r}.")
-    return dict(_LEVELS[level])
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
+    arguments = dict(LEVELS[level])
+    if level == "L2":
+        arguments["offload"] = offload_of(model)
+    if level == "CB2" and model is not None:
+        exchange_attention(model)
+    return arguments
+
+
+def offload_of(model: nn.Module | None) -> str:
+    """Where codes go that are to leave the memory of the device: host memory, or a disk for a model on the CPU."""
+    devices = {parameter.device.type for parameter in model.parameters()} if model is not None else set()
+    return "disk" if devices == {"cpu"} else "cpu"
+
+
+def exchange_attention(model: nn.Module) -> None:
+    """Has a transformers model use ``scaled_dot_product_attention``; warns where the model offers no such switch."""
+    switch = getattr(model, "set_attn_implementation", None)
+    if switch is not None:
+        switch("sdpa")
+        return
+    warnings.warn(
+        f"CB2 leaves the attention of {type(model).__name__} as it is: it has no set_attn_implementation(). Call "
+        "torch.nn.functional.scaled_dot_product_attention or gact.attention where it writes attention out.",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -90,7 +90,7 @@ class Observer:
         return [locate(source) if source.layout is torch.strided else None for source in sources]
 
     def _is_of_interest(self, result: Any) -> bool:
-        return type(result) is Tensor and result.requires_grad and result.nbytes >= self._min_bytes
+        return type(result) in PLAIN and result.requires_grad and result.nbytes >= self._min_bytes
 
     def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
         place = locate(result)

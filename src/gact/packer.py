@@ -10,7 +10,7 @@ from torch._C._autograd import _get_sequence_nr as next_sequence_number
 
 from . import casts, streams
 from .codecs.groups import Groups
-from .codecs.integers import Integers
+from .codecs.integers import Integers, extremes
 from .codecs.masks import Mask
 from .consumers import CHECKPOINT, UNKNOWN, Consumers
 from .held import WIDEST, HeldRegions
@@ -239,8 +239,7 @@ class Packer:
         if needed.kind == "integers":
             if not on_cpu:
                 return "integer"  # its range cannot be read without waiting for the device
-            low, high = torch.aminmax(region)
-            return Encoded(Integers(region, int(low), int(high)))
+            return Encoded(Integers(region, *extremes(region)))
         return self._quantize(region, site, step, needed)
 
     def _quantize(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:

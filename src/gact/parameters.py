@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .layout import region_of
@@ -26,8 +27,8 @@ _VIEWS_AND_CASTS = """
 PASS_THROUGH = frozenset(f"{name}Backward{number}" for name in _VIEWS_AND_CASTS.split() for number in (0, 1))
 
 
-PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
-"""Classes of tensors whose storage may be looked at."""
+PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer, FakeTensor)
+"""Classes of tensors whose storage may be looked at; fake ones are those of planning, which have a size and no data."""
 
 
 _AUTOCAST = (torch.bfloat16, torch.float16)
@@ -98,6 +99,8 @@ def _is_cast_of(tensor: Tensor, weight: Tensor) -> bool:
     numel = tensor.numel()
     if weight.numel() < numel or not weight.is_contiguous():
         return False
+    if type(tensor) is FakeTensor:
+        return True
     flat = tensor.as_strided((numel,), (1,), tensor.storage_offset())
     values = weight.detach().view(-1)
     starts = {*range(0, weight.numel(), numel), weight.numel() - numel}

@@ -48,10 +48,43 @@ def test_options_go_before_the_level(model):
     assert "bits=2.5" in repr(gact.Compressor.from_level(model, "L1", bits=2.5))
 
 
-@pytest.mark.parametrize(("level", "part"), [("L2", "offloading"), ("CB1", "checkpointing"), ("CB2", "attention")])
-def test_levels_to_come_say_what_they_need(level, part, model):
-    with pytest.raises(NotImplementedError, match=f"level {level} needs .*{part}, which is not available yet"):
-        gact.Compressor.from_level(model, level)
+def test_level_two_moves_the_codes(model):
+    c = gact.Compressor.from_level(model, "L2", min_bytes=0)
+    with c:
+        loss = model(torch.ones(64, 32)).square().mean()
+    assert c.report().offloaded_bytes > 0
+    c.backward(loss)
+
+
+@pytest.mark.parametrize("level", ["CB1", "CB2"])
+def test_checkpointed_levels_hold_the_inputs_of_blocks(level):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(3))
+            self.chosen = None
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+        def set_attn_implementation(self, name):
+            self.chosen = name
+
+    model = Network()
+    c = gact.Compressor.from_level(model, level, min_bytes=0)
+    with c:
+        loss = model(torch.ones(64, 32).requires_grad_() * 1).square().mean()
+    assert {row.op for row in c.report().rows if row.codec == "groups"} <= {"checkpoint", "square", "pow"}
+    c.backward(loss)
+    assert model.chosen == ("sdpa" if level == "CB2" else None)
+
+
+def test_attention_that_cannot_be_exchanged_is_named():
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(2)])
+    with pytest.warns(UserWarning, match="CB2 leaves the attention of Sequential as it is"):
+        gact.Compressor.from_level(model, "CB2")
 
 
 @pytest.mark.parametrize("level", ["L9", "", None, 1])

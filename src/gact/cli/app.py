@@ -67,3 +67,42 @@ def doctor() -> None:
     from .doctor import run_doctor
 
     raise typer.Exit(run_doctor())
+
+
+@app.command()
+def plan(
+    factory: Annotated[str, typer.Argument(help="package.module:function, returns (model, batch[, loss_fn]).")],
+    memory: Annotated[str | None, typer.Option(help='What a step may take: "8 GiB".')] = None,
+    device: Annotated[str | None, typer.Option(help="T4, L4, A100, A100-80GB or H100 instead.")] = None,
+    bits: Annotated[int, typer.Option(min=1, max=8, help="Width of codes.")] = 4,
+    optimizer_bytes: Annotated[float, typer.Option(min=0, help="Optimizer state per parameter: 8 for Adam.")] = 8.0,
+    offload: Annotated[str | None, typer.Option(help="Directory that codes may be moved to.")] = None,
+    sizes: Annotated[bool, typer.Option(help="Look for the largest batch and sequence.")] = True,
+) -> None:
+    """Predict what training would take in every way, without running it, and choose the fastest that fits."""
+    from .plan import run_plan
+
+    run_plan(factory, memory, device, bits, optimizer_bytes, offload, sizes)
+
+
+bench = typer.Typer(help="Measurements of this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def bench_root() -> None:
+    """Measurements of this machine."""
+
+
+@bench.command("max-batch")
+def max_batch(
+    factory: Annotated[str, typer.Argument(help="package.module:function(batch), returns (model, batch[, loss_fn]).")],
+    limit: Annotated[str, typer.Option(help="Memory that the process may have.")] = "2 GiB",
+    level: Annotated[list[str] | None, typer.Option(help="Level to try; all by default.")] = None,
+    bits: Annotated[int, typer.Option(min=1, max=8, help="Width of codes.")] = 4,
+    start: Annotated[int, typer.Option(min=1, help="Batch to begin with.")] = 1,
+) -> None:
+    """Find the largest batch that really trains within a limit of memory, by trying, for each level."""
+    from .max_batch import run_max_batch
+
+    run_max_batch(factory, limit, level, bits, start)

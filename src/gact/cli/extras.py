@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 EXTRAS: dict[str, dict[str, str]] = {
     "cli": {"typer": "typer", "rich": "rich"},
+    "plan": {"scipy": "scipy"},
     "demo": {"sklearn": "scikit-learn", "matplotlib": "matplotlib"},
 }
 """Per extra, the modules it brings and the names of their distributions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from ..ops import checks
 
@@ -49,7 +50,7 @@ class Groups:
 
     def is_poisoned(self) -> bool:
         """Whether some group decodes to NaN: it held NaN, infinity or a magnitude of 2^100. Waits for the device."""
-        return bool(_count_poisoned(self.metadata))
+        return type(self.metadata) is not FakeTensor and bool(_count_poisoned(self.metadata))
 
     def spread(self) -> Tensor:
         """Mean squared range of a group: what the variance of every width is in proportion to. Shape [], float32."""

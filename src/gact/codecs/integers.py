@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from ..ops import checks
 
@@ -56,6 +57,14 @@ class Integers:
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         _decode_into(out, self.codes, self.minimum, self.bits)
         return out
+
+
+def extremes(region: Tensor) -> tuple[int, int]:
+    """Least and greatest value of a region; of one without data, as in planning, a range of 16 bits or its dtype's."""
+    if type(region) is FakeTensor:
+        return 0, min(torch.iinfo(region.dtype).max, 2**16 - 1)
+    low, high = torch.aminmax(region)
+    return int(low), int(high)
 
 
 def width_of(minimum: int, maximum: int) -> int:

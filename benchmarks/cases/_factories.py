@@ -1,0 +1,44 @@
+"""Networks of the max_batch case: called with a batch size by processes of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+Made = tuple[nn.Module, dict[str, Any]]
+
+
+def bert(batch: int) -> Made:
+    """A BERT of six layers of 384, sequence 128."""
+    return _bert(batch, layers=6, width=384, tokens=128)
+
+
+def tiny_bert(batch: int) -> Made:
+    """A BERT of two layers of 64, sequence 64."""
+    return _bert(batch, layers=2, width=64, tokens=64)
+
+
+def resnet50(batch: int) -> Made:
+    """ResNet-50 on images of 224 by 224."""
+    import transformers
+
+    model = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=10)).train()
+    return model, {"pixel_values": torch.randn(batch, 3, 224, 224), "labels": torch.randint(0, 10, (batch,))}
+
+
+def _bert(batch: int, layers: int, width: int, tokens: int) -> Made:
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=8000,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        intermediate_size=4 * width,
+        attn_implementation="eager",
+    )
+    model = transformers.BertForSequenceClassification(config).train()
+    inputs = {"input_ids": torch.randint(0, 8000, (batch, tokens)), "labels": torch.randint(0, 2, (batch,))}
+    return model, inputs

@@ -1,0 +1,50 @@
+"""``gact bench max-batch``: the largest batch of each level, found by trying."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..maxbatch import MaxBatch, MaxBatchError, max_batch
+from ..maxbatch.search import AVAILABLE, Attempt
+
+
+def run_max_batch(factory: str, limit: str, levels: list[str] | None, bits: int, start: int) -> list[MaxBatch]:
+    """Find the largest batches and print them.
+
+    Returns:
+        One row for each level.
+
+    Raises:
+        Exit: Of typer, with status 1, if something is wrong; what and why is printed.
+    """
+    console = Console(highlight=False)
+
+    def tell(attempt: Attempt) -> None:
+        verdict = f"{attempt.seconds:.2f} s" if attempt.fits else "too large"
+        console.print(f"  batch {attempt.batch}: {attempt.peak_bytes / 2**20:.0f} MiB, {verdict}")
+
+    found: list[MaxBatch] = []
+    try:
+        for level in levels or AVAILABLE:
+            console.print(f"{level}:")
+            begin = max((row.batch for row in found), default=0) or start
+            found.append(max_batch(factory, limit, level, bits=bits, start=begin, tell=tell))
+    except (ValueError, MaxBatchError) as error:
+        typer.echo(f"gact: {error}", err=True)
+        raise typer.Exit(1) from None
+    _print(console, found, limit)
+    return found
+
+
+def _print(console: Console, found: list[MaxBatch], limit: str) -> None:
+    table = Table(title=f"largest batch with {limit} of resident memory")
+    for column, name in enumerate(("level", "batch", "x of plain", "peak MiB", "samples/s")):
+        table.add_column(name, justify="right" if column else "left")
+    plain = next((row.batch for row in found if row.level == "L0"), 0)
+    for row in found:
+        ratio = f"{row.batch / plain:.1f}" if plain else "-"
+        speed = f"{row.batch / row.seconds:.1f}" if row.seconds else "-"
+        table.add_row(row.level, str(row.batch), ratio, f"{row.peak_bytes / 2**20:.0f}", speed)
+    console.print(table)

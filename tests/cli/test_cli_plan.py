@@ -1,0 +1,82 @@
+"""``gact plan`` and ``gact bench max-batch`` as a user calls them."""
+
+import pytest
+from typer.testing import CliRunner
+
+from gact.cli.app import app
+
+runner = CliRunner()
+
+MODULE = """
+import torch
+from torch import nn
+def build(batch=64):
+    blocks = [nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)) for _ in range(3)]
+    return nn.Sequential(*blocks), torch.randn(batch, 64, 64), lambda model, x: model(x).sum()
+def no_loss():
+    return nn.Linear(4, 4), torch.randn(2, 4)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _module(tmp_path, monkeypatch):
+    (tmp_path / "made_for_plans.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_plan_prints_a_table_and_the_choice():
+    result = runner.invoke(app, ["plan", "made_for_plans:build", "--memory", "20 MiB"])
+    assert result.exit_code == 0, result.output
+    for text in ("batch 64", "L0", "checkpointing", "L1", "CB1", "largest batch", "choice: "):
+        assert text in result.output
+    assert "\x1b" not in result.output
+
+
+def test_plan_without_memory_predicts_only():
+    result = runner.invoke(app, ["plan", "made_for_plans:build", "--no-sizes"])
+    assert result.exit_code == 0, result.output
+    assert "no memory was given" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["made_for_plans"], "must be named as package.module:function"),
+        (["made_for_plans:none"], "has no function 'none'"),
+        (["made_for_plans:no_loss"], "a plan needs a loss"),
+        (["made_for_plans:build", "--memory", "much"], "memory must be a number of bytes"),
+        (["made_for_plans:build", "--device", "K80"], "device must be one of"),
+        (["made_for_plans:build", "--device", "T4", "--memory", "1 GiB"], "pass either memory or device"),
+        (["made_for_plans:build", "--memory", "1 GiB", "--offload", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_plan_says_in_words_what_is_wrong(arguments, words):
+    result = runner.invoke(app, ["plan", *arguments])
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_max_batch_prints_rows(monkeypatch):
+    from gact.maxbatch import search
+
+    def pretend(factory, level, batch, bits, limit):
+        size = batch * (1 if level == "L1" else 4) * 2**20
+        return search.Attempt(batch, size <= limit, size, 0.1)
+
+    monkeypatch.setattr(search, "attempt", pretend)
+    arguments = ["made_for_plans:build", "--limit", "100 MiB", "--level", "L0", "--level", "L1"]
+    result = runner.invoke(app, ["bench", "max-batch", *arguments])
+    assert result.exit_code == 0, result.output
+    for text in ("L0", "L1", "25", "100", "4.0", "too large"):
+        assert text in result.output
+
+
+def test_max_batch_says_in_words_what_is_wrong():
+    result = runner.invoke(app, ["bench", "max-batch", "made_for_plans:none", "--limit", "1 GiB", "--level", "L0"])
+    assert result.exit_code == 1
+    assert "has no function 'none'" in result.stderr
+    result = runner.invoke(app, ["bench", "max-batch", "made_for_plans:build", "--level", "L7"])
+    assert result.exit_code == 1
+    assert "level must be one of" in result.stderr
