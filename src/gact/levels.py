@@ -22,8 +22,8 @@ def arguments_of(level: str, model: nn.Module | None) -> dict[str, Any]:
 
     Args:
         level: ``"L0"`` plain training; ``"L1"`` 4 bits on average, by measured sensitivity; ``"L2"`` the same with
-            codes out of the memory of the device; ``"CB1"`` the same as L1 with the repeated blocks checkpointed; ``"CB2"``
-            CB1 with attention that keeps no matrix of probabilities.
+            codes out of the memory of the device; ``"CB1"`` as L1 with the repeated blocks checkpointed; ``"CB2"`` CB1
+            with attention that keeps no matrix of probabilities.
         model: The network. CB2 switches a transformers model to its ``"sdpa"`` attention, for good.
 
     Returns:
