@@ -72,7 +72,7 @@ def _train(shape: str, batch: int, steps: int, options: dict[str, Any]) -> Train
         optimizer.zero_grad(set_to_none=True)
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Trained(seconds, peak - before, compressor._controller.passes)
+    return Trained(seconds, peak - before, compressor.report().passes)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ WAYS = {
     "architectures": {"plain", "4 bits"},
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
     "demo": {"plain", "4 bits"},
+    "estimators": {"grouped", "exhaustive"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
     "max_batch": {"L0", "checkpointing", "L1", "CB1"},
     "noise": {"plain", "4 bits", "4 bits, derive=False", "automatic 4 bits"},
