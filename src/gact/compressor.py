@@ -82,7 +82,7 @@ class Compressor:
         adaptive: Choose each site's width from its measured sensitivity, so that the gradient's noise is least at an
             average of ``bits``. Needs ``backward`` of this object; without it every tensor gets the whole part of
             ``bits``.
-        probe_interval: Steps between two measurements of the sensitivities. Each takes 7 to 24 backward passes, which
+        probe_interval: Steps between two measurements of the sensitivities. Each takes 7 to 32 backward passes, which
             depends on how many kinds and shapes of tensors there are and not on the depth.
         group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
         min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost

@@ -11,7 +11,7 @@ from .graph import Leaf
 from .grouping import Group, Member, Sharing, first_groups, passes_for
 
 LEAST_PASSES = 6
-MOST_PASSES = 23
+MOST_PASSES = 31
 
 Compare = Callable[[Sequence[int]], Tensor]
 """Runs backward with the members of these indices rounded: |g - g0|^2 of each leaf."""
