@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr as next_sequence_number
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from ..blocks import find_blocks
 from ..steps import in_backward
@@ -211,6 +210,8 @@ def _work(func: Any, args: tuple[Any, ...], results: Any) -> tuple[float, float]
         return 0.0, 0.0
     tensors = [leaf for leaf in tree_leaves((args, results)) if isinstance(leaf, Tensor)]
     moved = sum(tensor.nbytes for tensor in tensors if tensor.layout is torch.strided)
+    from torch.utils.flop_counter import flop_registry  # loads triton, which nobody else needs
+
     count = flop_registry.get(getattr(func, "overloadpacket", None))
     if count is None:
         return 0.0, float(moved)
