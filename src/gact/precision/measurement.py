@@ -87,8 +87,8 @@ class Measurement:
             totals: Bytes of the step; what is fixed still includes the finer codes.
         """
         pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
-        leaves = leaves_of(loss)
-        if not pending or not leaves:
+        leaves = leaves_of(loss) if pending else []
+        if not leaves:
             return Result({}, math.nan, 0, totals)
         self._each(pending, "is_read", False)
         probe, sites, energy = self._energies(loss, gradient, pending, leaves)
