@@ -5,12 +5,16 @@
 // blocks of codes are kept here, up to a limit. What is kept is no tensor's and could hold gradients meanwhile, so the
 // limit is low.
 //
+// gact's allocator keeps what any tensor gives back, codes as well: while it serves, nothing is kept here.
+//
 // The deleter of a tensor's memory is part of the stable ABI from torch 2.11 on. The symbol is weak: with 2.10 it is
 // null and torch allocates codes as it does everything else.
 #include "arena.h"
 
 #include <mutex>
 #include <new>
+
+#include "allocator.h"
 
 extern "C" __attribute__((weak)) AOTITorchError torch_from_blob(
     void* data, int64_t ndim, const int64_t* sizes_ptr, const int64_t* strides_ptr, int64_t storage_offset,
@@ -120,7 +124,7 @@ void give_back(void* block, void* index) {
 Tensor empty_code(const int64_t* size, const int64_t* stride, size_t dims, ScalarType dtype) {
   int64_t bytes = dtype == ScalarType::Byte ? 1 : dtype == ScalarType::BFloat16 ? 2 : 4;
   for (size_t d = 0; d < dims; ++d) bytes *= size[d];
-  const int index = bytes < kSmallestBlock ? kSizes : size_index(bytes);
+  const int index = bytes < kSmallestBlock || allocator_serves() ? kSizes : size_index(bytes);
   if (torch_from_blob == nullptr || index == kSizes || arena().limit() <= 0) return empty(size, stride, dims, dtype);
   void* block = arena().take(index);
   AtenTensorHandle handle;

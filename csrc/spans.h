@@ -4,7 +4,8 @@
 // one. A request gets the start of the first run of neighbouring free ranges that holds it: of the placements that were
 // compared on the requests of a training step (best fit, small ones from the other end, by lifetime) the one with the
 // fewest holes. Dirty bytes beyond a limit are given back, what was freed longest ago first. Without a limit of the user's
-// it is the most that was in use lately, so that a step finds the memory of the last one, and a passing peak is forgotten.
+// used and dirty bytes together are at most what was in use at one time lately: holes cost page faults and no memory, a
+// step finds the memory of the last one, and a passing peak is forgotten.
 
 #pragma once
 
@@ -66,12 +67,13 @@ class Spans {
     carve(first, bytes);
     used_[address] = bytes;
     used_bytes_ += bytes;
-    if (used_bytes_ + dirty_ > most_) most_ = used_bytes_ + dirty_;
     if (++taken_ % kWindow == 0) {
       last_peak_ = peak_;
       peak_ = 0;
     }
     if (used_bytes_ > peak_) peak_ = used_bytes_;
+    release();
+    if (used_bytes_ + dirty_ > most_) most_ = used_bytes_ + dirty_;
     return reinterpret_cast<void*>(address);
   }
 
@@ -109,9 +111,10 @@ class Spans {
 
   static constexpr std::size_t kStride = std::size_t{64} << 20;
 
+  // Dirty bytes that may stay.
   std::size_t limit() const {
     if (keep_ != kAutomatic) return keep_;
-    return peak_ > last_peak_ ? peak_ : last_peak_;
+    return (peak_ > last_peak_ ? peak_ : last_peak_) - used_bytes_;
   }
 
   // The first range of the first run of neighbours that holds the bytes.

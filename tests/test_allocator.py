@@ -89,6 +89,35 @@ def test_without_a_limit_a_step_finds_the_memory_of_the_last_one():
     """) == ["0", "40", "40"]
 
 
+def test_holes_cost_no_memory():
+    assert run("""
+        gact.use_allocator()
+        tensors = [torch.ones(MIB) for _ in range(10)]
+        del tensors[::2]
+        torch.ones(3 * MIB)
+        torch.ones(4 * MIB)
+        del tensors
+        large = [torch.ones(3 * MIB) for _ in range(3)]
+        print(gact.allocator_status().peak_bytes // MIB)
+    """) == ["40"]
+
+
+def test_codes_come_from_it_as_well_and_nothing_is_kept_beside_it():
+    assert run("""
+        from gact.ops import arena
+        quantized = gact.quantize(torch.ones(8 * MIB), 8)
+        del quantized
+        print(arena.kept() // MIB)
+        gact.use_allocator()
+        arena.limit(0)
+        arena.limit(64 * MIB)
+        quantized = gact.quantize(torch.ones(8 * MIB), 8)
+        print(gact.allocator_status().used_bytes / MIB)
+        del quantized
+        print(arena.kept(), gact.allocator_status().used_bytes)
+    """) == ["8", "8.125", "0", "0"]
+
+
 def test_a_peak_of_long_ago_is_forgotten():
     assert run("""
         gact.use_allocator()

@@ -5,8 +5,8 @@ Compression lets activations die during forward, but what dies must also leave t
 below 32 MiB on its heap, in holes that small long-lived objects keep apart and that (before 2.38) an aligned request of
 the same size does not fit into: the resident set hardly falls. A low ``M_MMAP_THRESHOLD`` has each block mapped afresh,
 and a step that allocates tens of times its peak then spends its time in page faults. So large tensors get a region of
-their own, in which freed ranges join, are used again while they are in memory, and are given back when they are too
-many.
+their own, in which freed ranges join, are used again while they are in memory, and are given back before tensors and
+holes together take more than the tensors' own peak.
 
 NOTE: How
 The two functions of torch's ``libc10`` that allocate and free CPU tensors call ``posix_memalign`` and ``free`` of the C
@@ -74,7 +74,8 @@ def use_allocator(
     Args:
         enabled: False returns to the C library for new tensors.
         keep_bytes: Free bytes that stay in memory to be used again; fewer are smaller and slower. None for as many as
-            tensors took lately, so that a step finds the memory of the last one; 0 gives back everything at once.
+            keep used and free ones together within what tensors lately took at one time, so that a step finds the
+            memory of the last one; 0 gives back everything at once.
         least_bytes: Smaller tensors stay with the C library.
 
     Returns:
