@@ -38,6 +38,7 @@ from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
 from .precision.findings import Totals
+from .precision.objective import OBJECTIVES
 from .recipes import Recipes
 from .records import Settings
 from .report import Report, build_report
@@ -103,6 +104,9 @@ class Compressor:
             they exceed it.
         estimator: ``"grouped"`` measures many sites in one backward pass; ``"exhaustive"`` is Algorithm 1 of the paper,
             one pass for each site, to compare with.
+        objective: What the widths make least: ``"gradient"``, the noise of the whole gradient, for gradient descent;
+            ``"update"``, half of it and half of the noise in each parameter's own gradient, for Adam and other
+            optimizers that scale each parameter by itself.
         enabled: False makes a compressor that does nothing, for comparisons.
 
     Raises:
@@ -129,6 +133,7 @@ class Compressor:
         memory: int | str | None = None,
         max_noise: float | None = None,
         estimator: str = "grouped",
+        objective: str = "gradient",
         enabled: bool = True,
     ) -> None:
         if model is not None and not isinstance(model, torch.nn.Module):
@@ -148,6 +153,7 @@ class Compressor:
             memory=check_memory(memory),
             max_noise=check_positive("max_noise", max_noise),
             estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
+            objective=check_choice("objective", objective, OBJECTIVES),
             enabled=bool(enabled),
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)

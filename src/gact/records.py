@@ -80,6 +80,7 @@ class Settings:
         ratio: Compression ratio to be reached instead of an average width.
         memory: Bytes that may be held after forward instead of an average width.
         estimator: How sensitivities are measured: ``"grouped"`` or ``"exhaustive"``.
+        objective: What widths make least: the noise of the ``"gradient"`` or of the ``"update"``.
         max_noise: Greatest gradient noise, as a share of the gradient's variance from batch to batch.
         derive: Whether tensors are rebuilt where their sources are held.
         offload: Where packed data lives; None for the device.
@@ -101,4 +102,5 @@ class Settings:
     memory: int | None = None
     max_noise: float | None = None
     estimator: str = "grouped"
+    objective: str = "gradient"
     enabled: bool = True

@@ -17,10 +17,14 @@ def due_steps(schedule, steps, succeeds=lambda number: True, incomplete=lambda n
 
 @pytest.mark.parametrize(
     ("interval", "expected"),
-    [(1000, [2, 102, 1102, 2102]), (10, [2, 3, 13, 23]), (1, [2, 3, 4, 5])],
+    [
+        (1000, [2, 12, 42, 132, 402, 1212, 2212, 3212]),
+        (50, [2, 3, 6, 15, 42, 92, 142, 192]),
+        (1, [2, 3, 4, 5, 6, 7, 8, 9]),
+    ],
 )
-def test_the_second_comes_after_a_tenth_and_others_once_in_an_interval(interval, expected):
-    assert due_steps(Schedule(interval), range(2, 2500))[:4] == expected
+def test_distances_grow_to_the_interval(interval, expected):
+    assert due_steps(Schedule(interval), range(2, 4000))[:8] == expected
 
 
 def test_failures_are_tried_again_in_growing_distances():
@@ -30,16 +34,16 @@ def test_failures_are_tried_again_in_growing_distances():
 
 def test_a_success_ends_the_distances():
     found = due_steps(Schedule(20), range(2, 60), succeeds=lambda number: number > 8)
-    assert found == [2, 3, 5, 9, 11, 31, 51]
+    assert found == [2, 3, 5, 9, 10, 13, 22, 42]
 
 
 def test_unknown_sites_call_for_more_in_growing_distances():
     found = due_steps(Schedule(1000), range(2, 80), incomplete=lambda number: number > 2)
-    assert found == [2, 3, 4, 6, 10, 18, 34, 66]
+    assert found == [2, 3, 6, 13, 23, 24, 27, 34, 49, 79]
 
 
 def test_known_sites_end_the_early_ones():
-    assert due_steps(Schedule(1000), range(2, 90), incomplete=lambda number: 2 < number < 10) == [2, 3, 4, 6]
+    assert due_steps(Schedule(1000), range(2, 90), incomplete=lambda number: 2 < number < 10) == [2, 3, 6, 16, 46]
 
 
 def test_the_state_is_all_there_is():

@@ -55,4 +55,5 @@ def mean_over_ranks(value: float) -> float:
 def _mean(findings: list[Finding]) -> Finding:
     noise = tuple(sum(values) / len(findings) for values in zip(*(each.noise for each in findings), strict=True))
     spread = sum(each.spread for each in findings) / len(findings)
-    return replace(findings[0], noise=noise, spread=spread)
+    weight = sum(each.weight for each in findings) / len(findings)
+    return replace(findings[0], noise=noise, spread=spread, weight=weight)

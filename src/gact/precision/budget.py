@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..ops.checks import code_bytes
 from ..records import Settings
-from .allocation import Allocation, allocate
+from .allocation import allocate
 from .findings import Finding, Totals
 from .variance import WIDTHS
 
@@ -19,8 +20,24 @@ _FLOOR = 1e-3
 _HALVINGS = 24
 
 
+class Widths(NamedTuple):
+    """A width for every site, and what they come to.
+
+    Attributes:
+        bits: The widths.
+        noise: Gradient noise.
+        cost: The objective.
+        nbytes: Bytes of the codes.
+    """
+
+    bits: list[int]
+    noise: float
+    cost: float
+    nbytes: int
+
+
 class Options:
-    """The noise and the bytes of every width of every site.
+    """The noise, the objective and the bytes of every width of every site.
 
     Args:
         findings: What is known of each site.
@@ -29,17 +46,20 @@ class Options:
     def __init__(self, findings: Sequence[Finding]) -> None:
         self._findings = findings
         allowed = torch.tensor([[each.least <= bits <= each.most for bits in WIDTHS] for each in findings])
-        self.noise = _floored(torch.tensor([each.noise for each in findings], dtype=torch.float64), findings)
-        self._allowed_noise = torch.where(allowed, self.noise, torch.inf)
-        self.nbytes = torch.tensor([[_bytes(each, bits) for bits in WIDTHS] for each in findings])
+        noise = torch.tensor([each.noise for each in findings], dtype=torch.float64)
+        weight = torch.tensor([each.weight for each in findings], dtype=torch.float64)
+        self._noise = _floored(noise, findings)
+        self._cost = _floored(noise * weight[:, None], findings)
+        self._allowed_cost = torch.where(allowed, self._cost, torch.inf)
+        self._nbytes = torch.tensor([[_bytes(each, bits) for bits in WIDTHS] for each in findings])
 
-    def within(self, budget: int) -> Allocation:
-        """The least noise for so many bytes."""
-        return allocate(self._allowed_noise, self.nbytes, budget)
+    def within(self, budget: int) -> Widths:
+        """The widths for which the objective is least within so many bytes."""
+        return self._of(allocate(self._allowed_cost, self._nbytes, budget).choice)
 
-    def below(self, noise: float) -> Allocation:
-        """The fewest bytes for so little noise; the greatest widths if even they cause more."""
-        low, high = 0, int(self.nbytes.amax(1).sum())
+    def below(self, noise: float) -> Widths:
+        """Those of the fewest bytes with so little noise; the greatest widths if even they cause more."""
+        low, high = 0, int(self._nbytes.amax(1).sum())
         best = self.within(high)
         if best.noise > noise:
             return best
@@ -52,10 +72,14 @@ class Options:
                 low = middle
         return best
 
-    def of(self, widths: Sequence[int]) -> tuple[float, int]:
-        """Noise and bytes of given widths."""
-        at = torch.tensor(widths)[:, None] - 1
-        return float(self.noise.gather(1, at).sum()), int(self.nbytes.gather(1, at).sum())
+    def of(self, widths: Sequence[int]) -> Widths:
+        """What given widths come to."""
+        return self._of(torch.tensor(widths) - 1)
+
+    def _of(self, choice: Tensor) -> Widths:
+        at = choice[:, None]
+        noise, cost = (float(each.gather(1, at).sum()) for each in (self._noise, self._cost))
+        return Widths((choice + 1).tolist(), noise, cost, int(self._nbytes.gather(1, at).sum()))
 
     def budget(self, settings: Settings, totals: Totals) -> int:
         """Bytes that the codes may take under what the user asked for."""

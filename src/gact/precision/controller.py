@@ -140,10 +140,12 @@ class Controller:
             # An overflow of the scaled loss, a loss that reads nothing of the step, or a gradient of zero, by which
             # every width would seem enough: the next step will do.
             return
+        if self._schedule.is_settled:
+            finite = {site: _blend(self.findings.get(site), each) for site, each in finite.items()}
         self._schedule.succeeded(number)
         self._totals = result.totals
         self.snapshot = result.snapshot
-        self.findings.update({site: _blend(self.findings.get(site), each) for site, each in finite.items()})
+        self.findings.update(finite)
         self._choose()
 
     def learn_variance(self, snapshot: Snapshot) -> None:
@@ -183,17 +185,15 @@ class Controller:
         if self.settings.max_noise is not None and self.batch_variance:
             limit = self.settings.max_noise * self.batch_variance
             chosen = options.below(limit)
-        widths, noise, nbytes = (chosen.choice + 1).tolist(), chosen.noise, chosen.nbytes
         if all(site in self.widths for site in sites):
-            before = [self.widths[site] for site in sites]
-            noise_before, nbytes_before = options.of(before)
-            stays = noise_before * _WORTH <= noise and nbytes_before <= budget
+            before = options.of([self.widths[site] for site in sites])
+            stays = before.cost * _WORTH <= chosen.cost and before.nbytes <= budget
             if limit is not None:
-                stays = noise_before <= limit
-            if stays and nbytes_before * _WORTH <= nbytes:
-                widths, nbytes = before, nbytes_before
-        self.over_budget = nbytes > max(budget, 0)
-        self.widths.update(zip(sites, widths, strict=True))
+                stays = before.noise <= limit
+            if stays and before.nbytes * _WORTH <= chosen.nbytes:
+                chosen = before
+        self.over_budget = chosen.nbytes > max(budget, 0)
+        self.widths.update(zip(sites, chosen.bits, strict=True))
         self.noise = sum(self.findings[site].noise[self.widths[site] - 1] for site in sites)
 
     def state(self) -> dict[str, Any]:
@@ -244,8 +244,11 @@ class Controller:
 
 
 def _blend(before: Finding | None, now: Finding) -> Finding:
-    """The geometric mean of what was known and what was measured, which is one sample of a random quantity."""
+    """The geometric mean of what was known and what was measured, which is one sample of a random quantity.
+
+    Not before measurements are an interval apart: at the beginning what was known is soon no longer true.
+    """
     if before is None or min(before.noise) <= 0 or min(now.noise) <= 0:
         return now
     noise = tuple(math.sqrt(old * new) for old, new in zip(before.noise, now.noise, strict=True))
-    return replace(now, noise=noise)
+    return replace(now, noise=noise, weight=math.sqrt(before.weight * now.weight))

@@ -75,6 +75,7 @@ class Finding:
         prior: Least width that counts for the budget.
         spread: Sum over elements of the mean squared range of their groups, when it was measured.
         noise: Gradient noise |g - g0|^2 / |g0|^2 that each width of 1 to 8 bits causes.
+        weight: What the objective counts for each unit of that noise.
     """
 
     numels: tuple[int, ...]
@@ -83,6 +84,7 @@ class Finding:
     prior: int
     spread: float
     noise: tuple[float, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

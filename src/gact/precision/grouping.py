@@ -70,10 +70,11 @@ class Sharing:
 
         Args:
             group: Indices of the members that were rounded in the pass.
-            energy: |g - g0|^2 of each leaf, shape [leaves].
+            energy: Noise at each leaf, shape [leaves, measures].
 
         Returns:
-            What each member caused first hand, and its share of what travelled; both of shape [members of the group].
+            What each member caused first hand, and its share of what travelled; both of shape [members of the group,
+            measures].
         """
         index = torch.tensor(group)
         numel = self.numel[index, None]
@@ -92,7 +93,7 @@ class Group:
 
     Attributes:
         members: Their indices.
-        energy: What the pass saw at each leaf.
+        energy: What the pass saw at each leaf, by each measure of noise; the last decides about splitting.
         first_hand: What each member caused first hand.
         travelled: Each member's share of what travelled.
     """
@@ -104,7 +105,7 @@ class Group:
 
     @property
     def estimate(self) -> Tensor:
-        """What each member causes, shape [members]."""
+        """What each member causes, shape [members, measures]."""
         return self.first_hand + self.travelled
 
     def uncertainty(self, members: Sequence[Member]) -> float:
@@ -112,7 +113,7 @@ class Group:
         if len(self.members) == 1:
             return 0.0
         numel = _numel(members, self.members)
-        shared = self.travelled / self.estimate.clamp(min=1e-300)
+        shared = (self.travelled / self.estimate.clamp(min=1e-300))[:, -1]
         at_stake = float((numel * shared).sum()) * (1 - 1 / len(self.members))
         if len({members[index].shape for index in self.members}) > 1:
             at_stake *= _MIXED
@@ -120,7 +121,7 @@ class Group:
 
     def halves(self, members: Sequence[Member]) -> tuple[list[int], list[int]]:
         """Two parts that are more alike in themselves: by own noise, or by shape, or by place in the network."""
-        level = (self.first_hand / _numel(members, self.members)).clamp(min=1e-30).log()
+        level = (self.first_hand[:, -1] / _numel(members, self.members)).clamp(min=1e-30).log()
         order = torch.argsort(level, stable=True)
         steps = level[order].diff()
         widest = int(steps.argmax())

@@ -21,6 +21,7 @@ from .comparison import Comparison
 from .findings import Finding, Result, Sample, Totals
 from .graph import Leaf, leaves_of
 from .grouping import Member
+from .objective import weights
 from .probe import Probe
 from .sensitivity import in_groups, one_at_a_time
 from .variance import variance_by_width
@@ -91,11 +92,10 @@ class Measurement:
         if not leaves:
             return Result({}, math.nan, 0, totals)
         self._each(pending, "is_read", False)
-        probe, sites, energy = self._energies(loss, gradient, pending, leaves)
-        total = float(probe.energy.sum())
-        findings = {site: self._finding(site, float(each), total) for site, each in zip(sites, energy, strict=True)}
+        probe, sites, noise = self._noise(loss, gradient, pending, leaves)
+        findings = {site: self._finding(site, *each) for site, each in zip(sites, noise.tolist(), strict=True)}
         self._measured.update(sites)
-        return Result(findings, total, probe.passes, self._without_finer(totals), probe.snapshot())
+        return Result(findings, float(probe.energy.sum()), probe.passes, self._without_finer(totals), probe.snapshot())
 
     def compare(self, loss: Tensor, totals: Totals, rounds: int) -> list[Comparison]:
         """What the groups tell of each site beside what each site's rounding alone does.
@@ -130,9 +130,7 @@ class Measurement:
         together = Comparison(None, 0, sum(each.predicted for each in compared), measured(sites))
         return [*compared, together]
 
-    def _energies(
-        self, loss: Tensor, gradient: Tensor | None, pending: Sequence[Site], leaves: Sequence[Leaf]
-    ) -> _Seen:
+    def _noise(self, loss: Tensor, gradient: Tensor | None, pending: Sequence[Site], leaves: Sequence[Leaf]) -> _Seen:
         """Runs the passes of the estimator that was asked for over the sites that the loss reads."""
         grouped = self._settings.estimator == "grouped"
         try:
@@ -141,14 +139,17 @@ class Measurement:
                     self._round(site)
             probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
             sites = [site for site in pending if any(fine.is_read for fine in self._samples[site].alive())]
+            weight = weights(self._settings.objective, probe.energy, probe.numel)
             if not grouped:
-                energy = one_at_a_time(len(sites), lambda index: self._reseeded(probe, sites[index]))
+                noise = one_at_a_time(len(sites), lambda at: self._reseeded(probe, sites[at])[:, None] * weight)
             else:
                 members = [_member(site, self._samples[site]) for site in sites]
-                energy = in_groups(members, leaves, lambda indices: self._rounded(probe, [sites[i] for i in indices]))
+                noise = in_groups(
+                    members, leaves, lambda of: self._rounded(probe, [sites[at] for at in of])[:, None] * weight
+                )
         finally:
             self._each(pending, "noise", None)
-        return _Seen(probe, sites, energy)
+        return _Seen(probe, sites, noise)
 
     def _rounded(self, probe: Probe, sites: Sequence[Site]) -> Tensor:
         """What the gradient suffers where these sites are rounded and no others."""
@@ -185,11 +186,12 @@ class Measurement:
             for fine in self._samples[site].alive():
                 setattr(fine, name, value)
 
-    def _finding(self, site: Site, energy: float, total: float) -> Finding:
+    def _finding(self, site: Site, caused: float, weighed: float) -> Finding:
+        """What a site's rounding causes at each width, from the noise and the objective at the width that was probed."""
         sample = self._samples[site]
         variance = torch.as_tensor(sample.variance, dtype=torch.float64).cpu()
         probed = float(variance[_probed(sample) - 1])
-        noise = variance * (energy / total / probed) if probed > 0 and total > 0 else torch.zeros(len(variance))
+        noise = variance * (caused / probed) if probed > 0 else torch.zeros(len(variance))
         return Finding(
             tuple(sample.numels),
             sample.least,
@@ -197,15 +199,19 @@ class Measurement:
             sample.prior,
             float(sample.spread),
             tuple(map(float, noise)),
+            weighed / caused if caused > 0 else 1.0,
         )
 
 
 class _Seen(NamedTuple):
-    """What passes over one graph gave: the probe, the sites that the loss reads, and what each one causes."""
+    """What passes over one graph gave: the probe, the sites that the loss reads, and what each one causes.
+
+    The noise is of shape [sites, 2], as ``objective.weights`` measures it.
+    """
 
     probe: Probe
     sites: list[Site]
-    energy: Tensor
+    noise: Tensor
 
 
 def finer(bits: int) -> int:

@@ -38,6 +38,7 @@ class Probe:
     Attributes:
         passes: Backward passes run so far.
         energy: Squared norm of each leaf's gradient, float64 of shape [leaves], on the CPU.
+        numel: Elements of each leaf's gradient, float64 of shape [leaves].
     """
 
     def __init__(self, loss: Tensor, gradient: Tensor | None, leaves: Sequence[Tensor]) -> None:
@@ -50,6 +51,7 @@ class Probe:
         self._base = self._run()
         self._snapshot, self._kept = Snapshot(self._leaves, self._kept, self._numel), None
         self.energy = self._energies(self._base, [None] * len(leaves))
+        self.numel = torch.tensor(self._numel, dtype=torch.float64)
 
     def snapshot(self) -> Snapshot:
         """What was read of the gradient, without the graph."""

@@ -14,7 +14,7 @@ LEAST_PASSES = 6
 MOST_PASSES = 31
 
 Compare = Callable[[Sequence[int]], Tensor]
-"""Runs backward with the members of these indices rounded: |g - g0|^2 of each leaf."""
+"""Runs backward with the members of these indices rounded: noise at each leaf, shape [leaves, measures]."""
 
 
 def one_at_a_time(count: int, reseed: Callable[[int], Tensor]) -> Tensor:
@@ -24,13 +24,14 @@ def one_at_a_time(count: int, reseed: Callable[[int], Tensor]) -> Tensor:
 
     Args:
         count: Number of members.
-        reseed: Runs backward with all members rounded, one of them with other random numbers: |g1 - g0|^2 of each
-            leaf.
+        reseed: Runs backward with all members rounded, one of them with other random numbers: how far the gradients
+            are apart at each leaf, shape [leaves, measures].
 
     Returns:
-        Variance of the gradient due to each member, from one sample, shape [members], float64.
+        Variance of the gradient due to each member, from one sample, shape [members, measures], float64.
     """
-    return torch.tensor([float(reseed(index).sum()) / 2 for index in range(count)], dtype=torch.float64)
+    apart = [reseed(index).sum(0) / 2 for index in range(count)]
+    return torch.stack(apart) if apart else torch.zeros(0, 1, dtype=torch.float64)
 
 
 def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compare) -> Tensor:
@@ -42,10 +43,11 @@ def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compar
         compare: Runs one pass.
 
     Returns:
-        Estimate of E |g - g0|^2 of each member, shape [members], float64.
+        Estimate of the noise that each member causes, shape [members, measures], float64. What the last measure tells
+        decides how groups are split.
     """
     if not members:
-        return torch.zeros(0, dtype=torch.float64)
+        return torch.zeros(0, 1, dtype=torch.float64)
     sharing = Sharing(members, leaves)
 
     def measured(group: list[int], energy: Tensor) -> Group:
@@ -58,12 +60,12 @@ def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compar
         if not whole.uncertainty(members) > 0:
             break
         parts = whole.halves(members)
-        smaller, larger = sorted(parts, key=lambda part: float(_estimates(whole, part).sum()))
+        smaller, larger = sorted(parts, key=lambda part: float(_estimates(whole, part)[:, -1].sum()))
         # A difference is only as exact as the larger of the two: measure the smaller part.
         energy = compare(smaller)
         groups.remove(whole)
         groups += [measured(smaller, energy), measured(larger, (whole.energy - energy).clamp(min=0.0))]
-    estimate = torch.zeros(len(members), dtype=torch.float64)
+    estimate = torch.zeros(len(members), groups[0].energy.shape[1], dtype=torch.float64)
     for group in groups:
         estimate[torch.tensor(group.members)] = group.estimate
     return estimate

@@ -34,7 +34,7 @@ def from_plain(state: Mapping[str, Any], site_of: Callable[[str, str, int, int],
         raise ValueError(f"noise of {len(noise)} widths")
     least, most, prior, width = (_width(state[name]) for name in ("least", "most", "prior", "width"))
     numels = tuple(count(each) for each in state["numels"])
-    finding = Finding(numels, least, most, prior, number(state["spread"]), noise)
+    finding = Finding(numels, least, most, prior, number(state["spread"]), noise, number(state["weight"]))
     return site_of(str(module), str(op), count(call), count(slot)), finding, width
 
 
