@@ -74,6 +74,20 @@ def _width_rows(x: Tensor, y: Tensor, bits: int, copy: float, rounds: int, confi
         times = milliseconds(call, rounds)
         yield Row(way, "ratio_to_copy", Spread.of(time / copy for time in times), where)
         yield Row(way, "gbps", Spread.of(1e-6 * (x.nbytes + nbytes(code)) / time for time in times), where)
+    yield _rebuild_row(y, code, bits, copy, rounds, where)
+
+
+def _rebuild_row(
+    y: Tensor, code: tuple[Tensor, Tensor], bits: int, copy: float, rounds: int, where: dict[str, object]
+) -> Row:
+    """A rebuilt residual sum, normalised in channels of 4096 elements and masked, against ``y.copy_(x)``."""
+    lines, inner = [torch.ones(2, 64, device="cuda")], [4096]
+    mask = torch.ops.gact.encode_mask(y, 0.0, float("inf"))
+
+    def call() -> object:
+        return torch.ops.gact.rebuild_into(y, *code, bits, 256, 0, lines, inner, mask, 1.0, True)
+
+    return Row("rebuild_into", "ratio_to_copy", Spread.of(time / copy for time in milliseconds(call, rounds)), where)
 
 
 def _network() -> tuple[nn.Module, Tensor, Tensor]:

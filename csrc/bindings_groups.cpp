@@ -1,4 +1,5 @@
 // The operators of the group code. The schemas are defined in src/gact/ops/schema.py.
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -97,6 +98,52 @@ void dequantize_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, in
   dequantize_groups(codes, metadata, bits, group_size, seed, stream, out);
 }
 
+// A line for every channel; what it points to lives as long as the tensor.
+Line line_of(const Tensor& line, int64_t inner) {
+  check_cpu(line, "lines");
+  STD_TORCH_CHECK(line.scalar_type() == ScalarType::Float && line.dim() == 2 && line.size(0) == 2 && line.size(1) > 0 &&
+                      line.is_contiguous(),
+                  "lines must be contiguous float32 tensors of shape [2, channels]: factors, then shifts.");
+  STD_TORCH_CHECK(inner > 0, "inner must be positive, got ", inner, ".");
+  const auto* factor = static_cast<const float*>(line.const_data_ptr());
+  return {factor, factor + line.size(1), line.size(1), inner};
+}
+
+Rebuild rebuild_of(const std::vector<Tensor>& lines, const std::vector<int64_t>& inner,
+                   const std::optional<Tensor>& mask, double on, bool add, int64_t numel) {
+  STD_TORCH_CHECK(lines.size() == inner.size() && lines.size() <= 2,
+                  "lines must be at most 2 tensors with one inner for each, got ", lines.size(), " and ", inner.size(),
+                  ".");
+  Rebuild how{{}, static_cast<int>(lines.size()), add, nullptr, on};
+  for (size_t n = 0; n < lines.size(); ++n) how.lines[n] = line_of(lines[n], inner[n]);
+  if (mask.has_value()) {
+    check_bytes(*mask, "mask", code_bytes(numel, 1));
+    how.mask = static_cast<const uint8_t*>(mask->const_data_ptr());
+  }
+  return how;
+}
+
+void rebuild_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, int64_t seed,
+                  std::vector<Tensor> lines, std::vector<int64_t> inner, std::optional<Tensor> mask, double on,
+                  bool add) {
+  check_code(bits, group_size);
+  const Element element = element_of(out.scalar_type());
+  STD_TORCH_CHECK(element != Element::kFloat64, "dtype must be float32, float16 or bfloat16, got float64.");
+  check_dense(out, "out");
+  const int64_t numel = out.numel();
+  check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
+  STD_TORCH_CHECK(!check_metadata(metadata, group_count(numel, group_size)),
+                  "metadata must be bfloat16: codes of float64 tensors are not rebuilt in one pass.");
+  const Rebuild how = rebuild_of(lines, inner, mask, on, add, numel);
+  const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
+  const void* fields = metadata.const_data_ptr();
+  void* to = out.mutable_data_ptr();
+  const auto kernel = active_kernels().rebuild[static_cast<int>(element)];
+  for_groups(numel, group_size < kExactGroup ? kExactGroup : group_size, [=, &how](int64_t begin, int64_t end) {
+    kernel(in, fields, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), how, to, begin, end);
+  });
+}
+
 int64_t count_poisoned(Tensor metadata) {
   const int64_t groups = metadata.dim() == 0 ? 0 : metadata.size(0);
   const bool wide = check_metadata(metadata, groups);
@@ -147,6 +194,7 @@ STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("quantize", TORCH_BOX(&gact::quantize));
   m.impl("dequantize", TORCH_BOX(&gact::dequantize));
   m.impl("dequantize_into", TORCH_BOX(&gact::dequantize_into));
+  m.impl("rebuild_into", TORCH_BOX(&gact::rebuild_into));
   m.impl("count_poisoned", TORCH_BOX(&gact::count_poisoned));
   m.impl("pack_bits", TORCH_BOX(&gact::pack_bits));
   m.impl("unpack_bits", TORCH_BOX(&gact::unpack_bits));

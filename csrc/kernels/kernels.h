@@ -5,6 +5,7 @@
 #include "integers.h"
 #include "masks.h"
 #include "quantize.h"
+#include "rebuild.h"
 #include "table.h"
 
 namespace gact::GACT_TARGET {
@@ -42,6 +43,7 @@ constexpr Kernels kKernels = {
     {{dequantize<float, float>, dequantize<float, Float16>, dequantize<float, BFloat16>, dequantize<float, double>},
      {dequantize<double, float>, dequantize<double, Float16>, dequantize<double, BFloat16>,
       dequantize<double, double>}},
+    {rebuild<float>, rebuild<Float16>, rebuild<BFloat16>},
     pack_bits,
     unpack_bits,
     {encode_mask<float>, encode_mask<Float16>, encode_mask<BFloat16>, encode_mask<double>, encode_mask<Bool>},

@@ -14,6 +14,26 @@ using QuantizeGroups = void (*)(const void* input, int64_t numel, int bits, int6
 using DequantizeGroups = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits,
                                   int64_t group_size, uint64_t seed, bool stream, void* output, int64_t begin,
                                   int64_t end);
+
+// Factor and shift of a channel: that of element i of the tensor is i / inner % count.
+struct Line {
+  const float* factor;
+  const float* shift;
+  int64_t count;
+  int64_t inner;
+};
+
+// What is made of decoded elements.
+struct Rebuild {
+  Line lines[2];
+  int line_count;
+  bool add;             // to what the output holds
+  const uint8_t* mask;  // one bit for each element; nullptr for none
+  double on;            // factor of a bit that is 1; a bit that is 0 erases
+};
+
+using RebuildBlocks = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size,
+                               uint64_t seed, const Rebuild& how, void* output, int64_t begin, int64_t end);
 using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed,
                             int64_t begin, int64_t end);
 
@@ -32,6 +52,7 @@ struct Kernels {
   const char* name;
   QuantizeGroups quantize[4];         // by Element
   DequantizeGroups dequantize[2][4];  // by the arithmetic (0: float32, 1: float64), then by Element
+  RebuildBlocks rebuild[3];           // by Element
   PackGroups pack_bits;
   PackGroups unpack_bits;
   EncodeMask encode_mask[5];          // by Element

@@ -53,5 +53,5 @@ def derive(source: Place, tensor: Tensor, held: HeldRegions, recipes: Recipes) -
     link = link_to(source, held, recipes)
     if link is None:
         return None
-    rebuild = Rebuild(partial(Tensor.to, dtype=tensor.dtype))
+    rebuild = Rebuild(partial(Tensor.to, dtype=tensor.dtype), casts=True)
     return Recipe(rebuild, [link], tensor, source.region.stride()).resolve()

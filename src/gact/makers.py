@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .needs import argument
+from .norms import NORMS, Lines
 
 _POINTWISE = """
     gelu silu mish elu celu selu softplus hardswish hardsigmoid leaky_relu relu6 hardtanh sigmoid tanh
@@ -41,11 +42,23 @@ class Rebuild:
         overwrite: Makes the same in the memory of the first source, which has its size and dtype; None if the op
             cannot.
         masked: Whether the result is the first source times the second, a mask; ``make`` is not used then.
+        adds: Whether it is the sum of two sources.
+        casts: Whether it is the first source in another dtype.
+        lines: Factors and shifts that make it of the first source, from the layout and the other sources; None if it
+            is not made so.
     """
 
     make: Callable[..., Tensor]
     overwrite: Callable[..., Tensor] | None = None
     masked: bool = False
+    adds: bool = False
+    casts: bool = False
+    lines: Callable[..., Lines | None] | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may be part of one pass over codes."""
+        return self.masked or self.adds or self.casts or self.lines is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +98,11 @@ def making(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: M
     affine = [argument((args, kwargs), position, key, None) for position, key in _AFFINE[name]]
     if affine[0] is None and affine[1] is not None:
         return None
-    norm = _NORMS[name]
+    norm, lines = NORMS[name]
     if name == "group_norm":
-        norm = partial(norm, argument((args, kwargs), 1, "num_groups", None))
-    rebuild = Rebuild(partial(norm, None), partial(_norm_over, norm))
+        groups = argument((args, kwargs), 1, "num_groups", None)
+        norm, lines = partial(norm, groups), partial(lines, groups)
+    rebuild = Rebuild(partial(norm, None), partial(_norm_over, norm), lines=lines)
     return Making(rebuild, [args[0], *(tensor for tensor in affine if tensor is not None)], statistics=True)
 
 
@@ -112,7 +126,10 @@ def _pointwise(
     overwrite = None
     if name in _WITH_OUT and isinstance(positional[0], _Slot):
         overwrite = partial(_run_over, _WITH_OUT[name], positional, named)
-    return Making(Rebuild(partial(_run, func, positional, named), overwrite), sources, inplace=inplace)
+    make = partial(_run, func, positional, named)
+    bare = not named and len(positional) == len(sources)
+    adds, casts = bare and name == "add" and len(sources) == 2, bare and name in _CASTS
+    return Making(Rebuild(make, overwrite, adds=adds, casts=casts), sources, inplace=inplace)
 
 
 def _template(value: Any, sources: list[Tensor]) -> Any:
@@ -143,6 +160,9 @@ def _run_over(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, An
     return _run(func, args, {**kwargs, "out": sources[0]}, *sources)
 
 
+_CASTS = frozenset({"float", "half", "bfloat16"})
+"""Ops that change the dtype and nothing else."""
+
 _MASKED = Rebuild(torch.mul, masked=True)
 
 _WITH_OUT: dict[str, Callable[..., Tensor]] = {
@@ -159,45 +179,6 @@ def _norm_over(norm: Callable[..., Tensor], source: Tensor, *rest: Tensor) -> Te
     return norm(source, source, *rest)
 
 
-def _layer_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
-    """``(x - mean) * rstd * weight + bias``, one pair of statistics per row."""
-    *affine, mean, rstd = rest
-    out = torch.sub(source, mean, out=out).mul_(rstd)
-    for apply, parameter in zip((out.mul_, out.add_), affine, strict=False):
-        apply(parameter)
-    return out
-
-
-def _batch_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
-    """The same with one pair per channel, folded into one multiply and add."""
-    *affine, mean, rstd = rest
-    factor, shift = _folded(mean, rstd, affine)
-    shape = (1, -1, *[1] * (source.dim() - 2))
-    return torch.addcmul(shift.view(shape), source, factor.view(shape), out=out)
-
-
-def _group_norm(groups: int, out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
-    """The same with one pair per sample and group of channels."""
-    *affine, mean, rstd = rest
-    batch, channels = source.shape[:2]
-    mean, rstd = (figure.reshape(batch, groups).repeat_interleave(channels // groups, 1) for figure in (mean, rstd))
-    factor, shift = _folded(mean, rstd, affine)
-    shape = (batch, channels, *[1] * (source.dim() - 2))
-    return torch.addcmul(shift.view(shape), source, factor.view(shape), out=out)
-
-
-def _folded(mean: Tensor, rstd: Tensor, affine: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Factor and shift of a normalisation followed by its weight and bias."""
-    factor = rstd * affine[0] if affine else rstd
-    shift = -mean * factor
-    return factor, shift + affine[1] if len(affine) > 1 else shift
-
-
-_NORMS: dict[str, Callable[..., Tensor]] = {
-    "layer_norm": _layer_norm,
-    "batch_norm": _batch_norm,
-    "group_norm": _group_norm,
-}
 _AFFINE = {
     "layer_norm": ((2, "weight"), (3, "bias")),
     "batch_norm": ((3, "weight"), (4, "bias")),
@@ -207,4 +188,4 @@ _AFFINE = {
 OVERWRITING = MASKED | frozenset(INPLACE)
 """Ops that may write their result into their input, or are recognised by the mask they save."""
 
-DERIVABLE = POINTWISE | MASKED | frozenset(INPLACE) | frozenset(_NORMS)
+DERIVABLE = POINTWISE | MASKED | frozenset(INPLACE) | frozenset(NORMS)

@@ -38,13 +38,14 @@ class OffloadedCode:
         store: Where they go.
     """
 
-    __slots__ = ("_code", "_ticket", "bits", "name", "nbytes", "offloaded_bytes")
+    __slots__ = ("_code", "_ticket", "bits", "dtype", "name", "nbytes", "offloaded_bytes")
 
     def __init__(self, code: Movable, store: Store) -> None:
         total = code.nbytes
         self._ticket = store.put(tuple(getattr(code, name) for name in code.parts))
         self.name = code.name
         self.bits = code.bits
+        self.dtype = code.dtype
         stored = sum(getattr(code, name).nbytes for name in code.parts) if self._ticket.nbytes else 0
         self.offloaded_bytes = stored
         self.nbytes = total - stored
@@ -53,15 +54,19 @@ class OffloadedCode:
                 setattr(code, name, None)
         self._code = code
 
-    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        """A fresh tensor of that size and dense stride."""
+    def loaded(self) -> Movable:
+        """The code with its tensors fetched from the store."""
         if not self.offloaded_bytes:
-            return self._code.decode(size, stride)
+            return self._code
         # Another thread may decode at the same time, so the tensors are given to a copy.
         code = copy.copy(self._code)
         for name, part in zip(code.parts, self._ticket.load(), strict=True):
             setattr(code, name, part)
-        return code.decode(size, stride)
+        return code
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """A fresh tensor of that size and dense stride."""
+        return self.loaded().decode(size, stride)
 
 
 class ExactCode:
@@ -72,16 +77,21 @@ class ExactCode:
         store: Where it goes.
     """
 
-    __slots__ = ("_ticket", "_watch", "nbytes", "offloaded_bytes")
+    __slots__ = ("_ticket", "_watch", "dtype", "nbytes", "offloaded_bytes")
 
     name = "keep"
     bits = 0
 
     def __init__(self, region: Tensor, store: Store) -> None:
         self._watch = Watch(region)
+        self.dtype = region.dtype
         self._ticket = store.put((region.detach().as_strided((region.numel(),), (1,)),))
         self.offloaded_bytes = region.nbytes if self._ticket.nbytes else 0
         self.nbytes = region.nbytes - self.offloaded_bytes
+
+    def loaded(self) -> ExactCode:
+        """The code itself: what it gives is no code but the region."""
+        return self
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""

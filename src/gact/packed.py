@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .codecs.groups import Groups
 from .codecs.masks import Mask
 from .layout import Layout, region_of
+from .passes import DTYPES, Pass
 from .records import Decision
 from .steps import Step, in_backward
 
@@ -39,6 +41,15 @@ class Code(Protocol):
     @property
     def offloaded_bytes(self) -> int:
         """Bytes that lie in a store instead."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the region."""
+        ...
+
+    def loaded(self) -> Code:
+        """The code with its data on the device of the region, where it can be."""
         ...
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
@@ -167,10 +178,16 @@ class Encoded:
         """A fresh tensor of that layout, which must have the region of these codes."""
         return layout.restore(self.code.decode(layout.dense, layout.region_stride))
 
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass that decodes to memory of the size and stride of the region; None if there is none."""
+        code = self.code
+        return Pass(code) if code.name == Groups.name and code.dtype in DTYPES else None
+
     def mask_(self, x: Tensor, layout: Layout) -> None:
         """Multiplies a tensor of that layout by a mask, in place."""
-        if isinstance(self.code, Mask):
-            self.code.apply_(x)
+        code = self.code.loaded()
+        if isinstance(code, Mask):
+            code.apply_(x)
         else:
             x.mul_(self.decode(layout))
 
@@ -211,6 +228,11 @@ class Fine(Encoded):
             Groups(region, bits, self._group_size, seed).decode_into(region)
         return layout.restore(region)
 
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass that decodes; None where noise is asked for."""
+        self.is_read = True
+        return super().one_pass(size, stride) if self.noise is None else None
+
 
 class Held(Protocol):
     """A region that can be given back: held as codes, or rebuilt from others that are.
@@ -235,6 +257,10 @@ class Held(Protocol):
 
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout."""
+        ...
+
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass over codes that writes the region to memory of that size and stride; None if there is none."""
         ...
 
 

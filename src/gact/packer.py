@@ -13,6 +13,7 @@ from .codecs.groups import Groups
 from .codecs.integers import Integers, extremes
 from .codecs.masks import Mask
 from .consumers import CHECKPOINT, UNKNOWN, Consumers
+from .derived import Derived
 from .held import WIDEST, HeldRegions
 from .identity import Identity, locate
 from .layout import Layout
@@ -23,7 +24,7 @@ from .parameters import Parameters
 from .policy import BOOL, need, refusal, ruled, stored_bytes
 from .precision.controller import Controller
 from .precision.measurement import finer
-from .recipes import Derived, Recipes
+from .recipes import Recipes
 from .records import Decision, Settings, Site
 from .rules import Rules
 from .steps import Step, Steps

@@ -19,119 +19,16 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .derived import Derived, Source
 from .held import HeldRegions
 from .identity import Identity, Place
 from .layout import Layout
 from .makers import Rebuild
-from .packed import Copied, Encoded, Held, Kept
-from .records import Decision
+from .packed import Copied, Kept
 from .steps import Steps
 
 DEEPEST = 10
 """A chain of more recipes than this is cut by storing a tensor."""
-
-
-class Derived:
-    """A region rebuilt by an op from sources that are held.
-
-    Args:
-        rebuild: Makes the tensor from its sources.
-        sources: What gives each of them.
-        recipe: The note it came from.
-    """
-
-    __slots__ = ("__weakref__", "bits", "depth", "rebuild", "recipe", "sources")
-
-    def __init__(self, rebuild: Rebuild, sources: Sequence[Source], recipe: Recipe) -> None:
-        self.rebuild = rebuild
-        self.sources = sources
-        self.recipe = recipe
-        self.depth = recipe.depth
-        self.bits = min((source.bits for source in sources), default=32)
-
-    def charge(self) -> int:
-        """Bytes of the small copies that this recipe holds and no other has been charged for."""
-        return sum(source.charge() for source in self.sources)
-
-    @property
-    def decision(self) -> Decision:
-        """Derived."""
-        return Decision.derived()
-
-    def decode(self, layout: Layout) -> Tensor:
-        """A fresh tensor of that layout."""
-        recipe = self.recipe
-        with torch.no_grad(), torch.autocast(recipe.device, recipe.autocast, recipe.autocast is not None):
-            rebuilt = self._rebuilt()
-        if rebuilt.stride() != recipe.stride or rebuilt.dtype != recipe.dtype:
-            exact = torch.empty_strided(rebuilt.size(), recipe.stride, dtype=recipe.dtype, device=rebuilt.device)
-            rebuilt = exact.copy_(rebuilt)
-        return rebuilt.as_strided(layout.size, layout.stride)
-
-    def _rebuilt(self) -> Tensor:
-        """The op's result, in the memory of its first source where that is fresh and fits."""
-        rebuild, recipe, sources = self.rebuild, self.recipe, self.sources
-        if rebuild.masked:
-            value = sources[0].value()
-            target = value if sources[0].is_fresh and value.dtype is recipe.dtype else value.to(recipe.dtype, copy=True)
-            sources[1].mask_(target)
-            return target
-        made: dict[int, Tensor] = {}
-        # The longest chain first, so that a sum of sums holds two tensors at a time and not as many as it has terms.
-        for index in sorted(range(len(sources)), key=lambda index: -sources[index].depth):
-            made[index] = sources[index].value()
-        values = [made[index] for index in range(len(sources))]
-        made.clear()
-        fits = sources[0].is_fresh and values[0].size() == recipe.size
-        if fits and rebuild.overwrite is not None and all(each.dtype is recipe.dtype for each in values):
-            return rebuild.overwrite(*values)
-        result = rebuild.make(*values)
-        # An op that had nothing to do, such as a cast to the same dtype, hands back its source.
-        kept = [each for each, source in zip(values, sources, strict=True) if not source.is_fresh]
-        memory = result.untyped_storage()._cdata
-        return result.clone() if any(each.untyped_storage()._cdata == memory for each in kept) else result
-
-
-class Source:
-    """One input of a derived tensor: a held region in a layout, or a tensor kept or copied exactly."""
-
-    __slots__ = ("bits", "held", "layout")
-
-    def __init__(self, held: Held | Kept | Copied, layout: Layout | None) -> None:
-        self.held = held
-        self.layout = layout
-        self.bits: int = getattr(held, "bits", 32)
-
-    def value(self) -> Tensor:
-        """The input: fresh memory for a held region, the tensor itself for a kept one."""
-        held = self.held
-        if isinstance(held, (Kept, Copied)):
-            return held.unpack()
-        assert self.layout is not None
-        return held.decode(self.layout)
-
-    @property
-    def depth(self) -> int:
-        """How many recipes lie between it and codes."""
-        return 0 if isinstance(self.held, (Kept, Copied)) else self.held.depth
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether its value may be overwritten: nobody else has its memory, and its elements do not overlap."""
-        layout = self.layout
-        return layout is not None and not isinstance(self.held, Kept) and layout.dense == layout.size
-
-    def mask_(self, x: Tensor) -> None:
-        """Multiplies a tensor by this source, a mask of its elements."""
-        assert self.layout is not None
-        if isinstance(self.held, Encoded):
-            self.held.mask_(x, self.layout)
-        else:
-            x.mul_(self.value())
-
-    def charge(self) -> int:
-        """Bytes held for this source alone, once: those of a copy that no other recipe has been charged for."""
-        return self.held.charge() if isinstance(self.held, (Copied, Derived)) else 0
 
 
 class Recipe:

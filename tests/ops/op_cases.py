@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,53 @@ def random(numel: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
 
 def special(values: list[float], numel: int, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).repeat(-(-numel // len(values)))[:numel].to(dtype)
+
+
+LINES: tuple[tuple[tuple[int, int], ...], ...] = (
+    (),
+    ((1, 1),),
+    ((5, 1),),
+    ((3, 7),),
+    ((1100, 1),),
+    ((4, 300),),
+    ((1, 70_000),),
+    ((10, 49), (49, 1)),
+    ((3, 1200), (1200, 1)),
+)
+"""Channels and neighbours in a channel: every way in which groups and channels can lie to each other."""
+
+
+class RebuildCase(NamedTuple):
+    """What ``rebuild_into`` writes to, and its other arguments."""
+
+    out: Tensor
+    arguments: tuple[Any, ...]
+
+    def on(self, device: str) -> list[Any]:
+        """The arguments on a device."""
+        moved = [each.to(device) if isinstance(each, Tensor) else each for each in self.arguments]
+        return [[line.to(device) for line in each] if isinstance(each, list) else each for each in moved]
+
+
+def rebuild_case(
+    numel: int,
+    dtype: torch.dtype,
+    code: tuple[int, int],
+    lines: tuple[tuple[int, int], ...],
+    mask: bool,
+    add: bool,
+) -> RebuildCase:
+    """Codes with a poisoned and a constant stretch, random lines, half of a mask set, large and special sums."""
+    x = random(numel, torch.float32, numel)
+    x[5:9], x[256:600] = math.nan, 2.5
+    codes, metadata = torch.ops.gact.quantize(x, *code, 7, 2)
+    bits = torch.ops.gact.encode_mask(random(numel, torch.float32, 1), 1.0, math.inf) if mask else None
+    out = random(numel, torch.float32, 2)
+    out[::11] *= 2e4
+    out[3::50] = math.inf
+    both = [random(2 * count, torch.float32, 3).view(2, count) for count, _ in lines]
+    inner = tuple(inner for _, inner in lines)
+    return RebuildCase(out.to(dtype), (codes, metadata, *code, 7, both, inner, bits, 1 / 0.9, add))
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gact.ops import reference, reference_exact, schema
+from gact.ops import reference, reference_exact, reference_rebuild, schema
 
 KERNELS = {
-    name: getattr(reference_exact if hasattr(reference_exact, name) else reference, name) for name in schema.NAMES
+    kernel.__name__: kernel for kernel in (*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS)
 }
 OPS = {name: getattr(torch.ops.gact, name).default for name in schema.NAMES}
 
@@ -35,12 +35,22 @@ def samples() -> list[tuple[str, tuple[Any, ...]]]:
         ("dequantize", (*wide, 8, 32, [300], [1], torch.float64)),
         ("dequantize", (codes[:0], metadata[:0], 3, 64, [0], [1], torch.float16)),
         ("dequantize_into", (torch.zeros(300), codes, metadata, 3, 64)),
+        *rebuild_samples(),
         ("count_poisoned", (metadata,)),
         ("count_poisoned", (wide[1],)),
         ("pack_bits", (torch.arange(100, dtype=torch.uint8), 5, 32)),
         ("unpack_bits", (codes, 3, 64, 300)),
         *exact_samples(x, images),
     ]
+
+
+def rebuild_samples() -> list[tuple[str, tuple[Any, ...]]]:
+    cases = [
+        op_cases.rebuild_case(300, torch.float32, (3, 64), ((3, 20),), mask=True, add=True),
+        op_cases.rebuild_case(300, torch.bfloat16, (8, 32), ((10, 30), (30, 1)), mask=False, add=False),
+        op_cases.rebuild_case(300, torch.float16, (4, 256), (), mask=True, add=False),
+    ]
+    return [("rebuild_into", (case.out, *case.arguments)) for case in cases]
 
 
 def exact_samples(x: Tensor, images: Tensor) -> list[tuple[str, tuple[Any, ...]]]:
@@ -127,6 +137,11 @@ def changed(arguments: tuple[Any, ...], **changes: Any) -> tuple[Any, ...]:
     return tuple(changes.get(f"_{i}", argument) for i, argument in enumerate(arguments))
 
 
+LINE = torch.ones(2, 4)
+REBUILD = (torch.zeros(64), CODES, METADATA, 4, 32, 0, [LINE], [16], None, 1.0, False)
+MASK = torch.zeros(8, dtype=torch.uint8)
+
+
 REFUSED = [
     ("quantize", (X, 0, 32, 0, True), r"bits must be a whole number from 1 to 8, got 0\."),
     ("quantize", (X, 9, 32, 0, True), r"bits must be a whole number from 1 to 8, got 9\."),
@@ -148,6 +163,24 @@ REFUSED = [
     ("dequantize", changed(DEQUANTIZE, _4=[8, 8]), r"size and stride must describe"),
     ("dequantize_into", (torch.zeros(128)[::2], CODES, METADATA, 4, 32), r"out must be a tensor without gaps"),
     ("dequantize_into", (X.int(), CODES, METADATA, 4, 32), r"dtype must be float32"),
+    ("rebuild_into", changed(REBUILD, _3=9), r"bits must be a whole number from 1 to 8, got 9\."),
+    ("rebuild_into", changed(REBUILD, _0=torch.zeros(64).double()), r"dtype must be float32, float16 or bfloat16, got"),
+    ("rebuild_into", changed(REBUILD, _0=torch.zeros(128)[::2]), r"out must be a tensor without gaps"),
+    ("rebuild_into", changed(REBUILD, _0=torch.zeros(65)), r"codes must have 48 bytes .* got 32\."),
+    ("rebuild_into", changed(REBUILD, _2=METADATA[:1]), r"metadata must be contiguous with shape \[2, 2\]"),
+    ("rebuild_into", changed(REBUILD, _2=METADATA.float()), r"metadata must be bfloat16: codes of float64 tensors"),
+    ("rebuild_into", changed(REBUILD, _7=[]), r"lines must be at most 2 tensors with one inner for each, got 1 and 0"),
+    ("rebuild_into", changed(REBUILD, _6=[LINE] * 3, _7=[1] * 3), r"lines must be at most 2 tensors .* got 3 and 3"),
+    ("rebuild_into", changed(REBUILD, _6=[LINE.double()]), r"lines must be contiguous float32 tensors of shape \[2, "),
+    (
+        "rebuild_into",
+        changed(REBUILD, _6=[LINE[:1]]),
+        r"lines must be contiguous float32 tensors of shape \[2, channels",
+    ),
+    ("rebuild_into", changed(REBUILD, _6=[LINE[:, :0]]), r"lines must be contiguous float32 tensors of shape"),
+    ("rebuild_into", changed(REBUILD, _6=[LINE[:, ::2]]), r"lines must be contiguous float32 tensors of shape"),
+    ("rebuild_into", changed(REBUILD, _7=[0]), r"inner must be positive, got 0\."),
+    ("rebuild_into", changed(REBUILD, _8=MASK[:7]), r"mask must have 8 bytes .* got 7\."),
     ("count_poisoned", (METADATA.half(),), r"metadata must be bfloat16"),
     ("count_poisoned", (METADATA[:, :1],), r"metadata must be contiguous with shape"),
     ("count_poisoned", (METADATA.t(),), r"metadata must be contiguous with shape"),

@@ -14,6 +14,7 @@ FULL = (
     Variant("quantize", torch.bfloat16, 3, rounding="stochastic"),
     Variant("dequantize", torch.float32, 5),
     Variant("dequantize", torch.bfloat16, 7),
+    Variant("rebuild_into", torch.float32, 4),
     Variant("encode_mask", torch.float32),
     Variant("decode_mask", torch.bfloat16),
     Variant("apply_mask_", torch.float16),
@@ -27,6 +28,7 @@ ROTATED = (
     Variant("dequantize", torch.float64, 2, 1024),
     Variant("quantize", torch.float32, 1, 512),
     Variant("dequantize", torch.bfloat16, 6, 128),
+    Variant("rebuild_into", torch.bfloat16, 3, walks=("any", "cycle")),
     Variant("encode_mask", torch.bool),
     Variant("encode_integers", torch.uint8, 1),
 )
@@ -35,6 +37,8 @@ SHORT = (
     Variant("quantize", torch.bfloat16, 6, 32),
     Variant("quantize", torch.float32, 2, 256, tail=True),
     Variant("dequantize", torch.bfloat16, 6, 32, tail=True),
+    Variant("rebuild_into", torch.float16, 5, 64, walks=("any", "any")),
+    Variant("rebuild_into", torch.float32, 8, 1024, walks=("runs", "cycle"), tail=True),
 )
 WIDTHS = {"quantize": (2, 5, 6, 8), "dequantize": (2, 3, 4, 8)}
 """Those that the others leave out."""
@@ -58,10 +62,12 @@ def test_nothing_spills_and_elements_move_16_bytes_at_a_time(architecture: str) 
     rotated = ROTATED[NVIDIA.index(architecture) :: len(NVIDIA)] if architecture in NVIDIA else ()
     for variant in (*(FULL if architecture in NVIDIA else FULL[1::3]), *rotated):
         binary = compiled(variant, architecture)
-        accesses = binary.stores if variant.op.startswith("decode") or variant.op == "dequantize" else binary.loads
+        decodes = variant.op.startswith("decode") or variant.op in ("dequantize", "rebuild_into")
+        accesses = binary.stores if decodes else binary.loads
         # One access for each of the eight sections.
-        assert accesses[16] >= 8, (variant, binary)
-        assert binary.elements * variant.dtype.itemsize == 8 * 16
+        width = 16 * variant.dtype.itemsize // variant.tile_itemsize
+        assert accesses[width] >= 8, (variant, binary)
+        assert binary.elements * variant.dtype.itemsize == 8 * width
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "gfx942"])
@@ -79,4 +85,5 @@ def test_every_width_compiles_without_spills(op: str) -> None:
 def test_bytes_per_element_count_codes_and_metadata() -> None:
     assert Variant("quantize", torch.float32, 4).bytes_per_element == 4 + 0.5 + 4 / 256
     assert Variant("dequantize", torch.float64, 8, 32).bytes_per_element == 8 + 1 + 8 / 32
+    assert Variant("rebuild_into", torch.float32, 4).bytes_per_element == 2 * 4 + 0.5 + 4 / 256 + 1 / 8
     assert Variant("apply_mask_", torch.float16).bytes_per_element == 2 * 2 + 1 / 8

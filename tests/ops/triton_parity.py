@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import gact  # noqa: F401 - defines the operators
-from gact.ops import checks, reference, reference_exact
+from gact.ops import checks, reference, reference_exact, reference_rebuild
 from gact.ops.triton import kernels
 
 GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
@@ -149,8 +149,19 @@ def integers(device: str) -> None:
                 same(found, reference_exact.decode_integers(codes, *layout), "decode_integers", *what)
 
 
+def rebuild(device: str) -> None:
+    """Every kind of line, with and without sum and mask, of every dtype, full and short groups."""
+    for n, (lines, group_size) in enumerate((lines, size) for lines in op_cases.LINES for size in (32, 256, 1024)):
+        code = (n % 8 + 1, group_size)
+        case = op_cases.rebuild_case(1085 + 37 * n, checks.REBUILT_DTYPES[n % 3], code, lines, n % 4 != 0, n % 5 != 0)
+        expected, found = case.out.clone(), case.out.to(device, copy=True)
+        reference_rebuild.rebuild_into(expected, *case.arguments)
+        kernels()["rebuild_into"](found, *case.on(device))
+        same(found, expected, "rebuild_into", code, lines, case.out.dtype)
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
-    check.__name__: check for check in (quantize, lengths, specials, masks, integers)
+    check.__name__: check for check in (quantize, lengths, specials, rebuild, masks, integers)
 }
 DEVICE_CHECKS = {**CHECKS, "every_half": every_half}
 """With those that take minutes in the interpreter."""

@@ -62,6 +62,10 @@ class Groups:
         """Writes into a dense tensor, in its memory order."""
         _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
 
+    def loaded(self) -> Groups:
+        """The code itself: its data is where the region was."""
+        return self
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
         out: Tensor

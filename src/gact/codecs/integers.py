@@ -49,6 +49,10 @@ class Integers:
         """Bytes held, the minimum included."""
         return int(self.codes.nbytes) + 8
 
+    def loaded(self) -> Integers:
+        """The code itself: its data is where the region was."""
+        return self
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, equal to the original."""
         out: Tensor

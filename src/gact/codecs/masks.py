@@ -64,6 +64,10 @@ class Mask:
         """Multiplies a tensor that has the region's elements in the same order by ``on`` or ``off``, in place."""
         _apply(x, self.codes, self.test.off, self.test.on)
 
+    def loaded(self) -> Mask:
+        """The code itself: its data is where the region was."""
+        return self
+
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride, each element ``on`` or ``off``."""
         out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)

@@ -4,12 +4,12 @@ Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernel
 extension was built, plain torch everywhere else.
 """
 
-from . import arena, reference, schema
+from . import arena, reference, reference_exact, reference_rebuild, schema
 from .cpu import load, status
 from .triton import register as register_device_kernels
 
 schema.define()
-reference.register()
+schema.register((*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS))
 register_device_kernels()
 load()
 arena.configure()

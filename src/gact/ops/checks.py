@@ -10,6 +10,7 @@ from torch import Tensor
 WIDTHS = range(1, 9)
 GROUP_SIZES = (32, 64, 128, 256, 512, 1024)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+REBUILT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ROUNDINGS = ("nearest", "stochastic", "dithered")
 MASK_DTYPES = (*DTYPES, torch.bool)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
@@ -109,6 +110,49 @@ def check_metadata(metadata: Tensor, groups: int) -> None:
             f"metadata must be contiguous with shape [{groups}, 2] for this size and group_size, "
             f"got {list(metadata.shape)}."
         )
+
+
+def check_rebuilt_dtype(dtype: torch.dtype) -> None:
+    """Raise ValueError unless elements of ``dtype`` can be rebuilt in one pass."""
+    if dtype not in REBUILT_DTYPES:
+        raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype}.")
+
+
+def check_rebuild(
+    out: Tensor,
+    codes: Tensor,
+    metadata: Tensor,
+    bits: int,
+    group_size: int,
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    mask: Tensor | None,
+) -> None:
+    """Raise ValueError unless these arguments of ``rebuild_into`` fit together."""
+    check_code(bits, group_size)
+    check_rebuilt_dtype(out.dtype)
+    check_dense(out, "out")
+    check_bytes(codes, "codes", code_bytes(out.numel(), bits))
+    check_metadata(metadata, group_count(out.numel(), group_size))
+    if metadata.dtype != torch.bfloat16:
+        raise ValueError("metadata must be bfloat16: codes of float64 tensors are not rebuilt in one pass.")
+    if len(lines) != len(inner) or len(lines) > 2:
+        raise ValueError(f"lines must be at most 2 tensors with one inner for each, got {len(lines)} and {len(inner)}.")
+    for line, neighbours in zip(lines, inner, strict=True):
+        _check_line(line, neighbours)
+    if mask is not None:
+        check_bytes(mask, "mask", code_bytes(out.numel(), 1))
+
+
+def _check_line(line: Tensor, inner: int) -> None:
+    shaped = line.dim() == 2 and line.shape[0] == 2 and line.shape[1] > 0
+    if line.dtype != torch.float32 or not shaped or not line.is_contiguous():
+        raise ValueError(
+            "lines must be contiguous float32 tensors of shape [2, channels]: factors, then shifts. "
+            f"Got {line.dtype} of shape {list(line.shape)}."
+        )
+    if inner < 1:
+        raise ValueError(f"inner must be positive, got {inner}.")
 
 
 def is_dense(size: Sequence[int], stride: Sequence[int]) -> bool:

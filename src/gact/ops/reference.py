@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import checks, reference_exact, schema
+from . import checks
 from .reference_bits import memory_order, pack_rows, split_groups, unpack_rows
 from .reference_metadata import group_metadata, is_constant, join_value, lower_half, read_metadata
 from .reference_random import FRACTION, rounding_bits, shared_bits
@@ -225,8 +225,4 @@ def unpack_bits(packed: Tensor, bits: int, group_size: int, numel: int) -> Tenso
     return codes
 
 
-def register() -> None:
-    """Make these functions the kernels of every device that has no better ones."""
-    kernels = (quantize, dequantize, dequantize_into, count_poisoned, pack_bits, unpack_bits)
-    for kernel in (*kernels, *reference_exact.KERNELS):
-        schema.LIBRARY.impl(kernel.__name__, kernel, "CompositeExplicitAutograd")
+KERNELS = (quantize, dequantize, dequantize_into, count_poisoned, pack_bits, unpack_bits)

@@ -5,7 +5,8 @@ The kernels are elsewhere: ``reference.py`` (plain torch, any device) and ``csrc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ SCHEMAS = (
     "dequantize(Tensor codes, Tensor metadata, int bits, int group_size, SymInt[] size, SymInt[] stride, "
     "ScalarType dtype, int seed=0) -> Tensor",
     "dequantize_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size, int seed=0) -> ()",
+    "rebuild_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size, int seed, Tensor[] lines, "
+    "SymInt[] inner, Tensor? mask, float on, bool add) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
     "pack_bits(Tensor codes, int bits, int group_size) -> Tensor",
     "unpack_bits(Tensor packed, int bits, int group_size, SymInt numel) -> Tensor",
@@ -62,6 +65,23 @@ def _fake_dequantize_into(
 ) -> None:
     checks.check_code(bits, group_size)
     checks.check_dtype(out.dtype)
+
+
+def _fake_rebuild_into(
+    out: Tensor,
+    codes: Tensor,
+    metadata: Tensor,
+    bits: int,
+    group_size: int,
+    seed: int,
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    mask: Tensor | None,
+    on: float,
+    add: bool,
+) -> None:
+    checks.check_code(bits, group_size)
+    checks.check_rebuilt_dtype(out.dtype)
 
 
 def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:
@@ -120,3 +140,9 @@ def define() -> None:
         LIBRARY.define(schema)
         torch.library.register_fake(f"gact::{name}", globals()[f"_fake_{name}"], lib=LIBRARY)
         LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
+
+
+def register(kernels: Iterable[Callable[..., Any]]) -> None:
+    """Make functions the kernels, for operators of their names, of every device that has no better ones."""
+    for kernel in kernels:
+        LIBRARY.impl(kernel.__name__, kernel, "CompositeExplicitAutograd")

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .. import reference, reference_exact, schema
+from .. import reference, reference_exact, reference_rebuild, schema
 
 _GROUP_CODE = (reference.quantize, reference.dequantize, reference.dequantize_into)
-_REFERENCE = {kernel.__name__: kernel for kernel in (*_GROUP_CODE, *reference_exact.KERNELS)}
+_REFERENCE = {
+    kernel.__name__: kernel for kernel in (*_GROUP_CODE, *reference_exact.KERNELS, *reference_rebuild.KERNELS)
+}
 NAMES = tuple(_REFERENCE)
 """Operators that have kernels here; the others run in plain torch."""
 

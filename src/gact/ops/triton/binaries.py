@@ -22,6 +22,7 @@ from .integers import decode_integers_kernel, encode_integers_kernel
 from .launch import THREADS, rows_per_program
 from .masks import decode_mask_kernel, encode_mask_kernel
 from .quantize import quantize_kernel
+from .rebuild import ITEMSIZE, rebuild_kernel
 
 ARCHITECTURES = {
     "sm_75": GPUTarget("cuda", 75, 32),
@@ -36,6 +37,7 @@ ARCHITECTURES = {
 KERNELS: Mapping[str, Any] = {
     "quantize": quantize_kernel,
     "dequantize": dequantize_kernel,
+    "rebuild_into": rebuild_kernel,
     "encode_mask": encode_mask_kernel,
     "decode_mask": decode_mask_kernel,
     "apply_mask_": decode_mask_kernel,
@@ -67,6 +69,7 @@ class Variant:
         group_size: Elements per group; 256 for masks and integers.
         rounding: One of ``checks.ROUNDINGS``; only for ``quantize``.
         tail: The variant for the short last group.
+        walks: Of the lines of ``rebuild_into``: see ``rebuild.channel_of``.
     """
 
     op: str
@@ -75,13 +78,21 @@ class Variant:
     group_size: int = checks.EXACT_GROUP
     rounding: str = "dithered"
     tail: bool = False
+    walks: tuple[str, str] = ("runs", "")
 
     @property
     def bytes_per_element(self) -> float:
         """Bytes read and written for an element of a full group."""
-        grouped = self.op in ("quantize", "dequantize")
+        grouped = self.op in ("quantize", "dequantize", "rebuild_into")
         metadata = 2 * checks.metadata_dtype(self.dtype).itemsize / self.group_size if grouped else 0.0
-        return self.dtype.itemsize * (2 if self.op == "apply_mask_" else 1) + self.bits / 8 + metadata
+        passes = 2 if self.op in ("apply_mask_", "rebuild_into") else 1
+        mask = 1 / 8 if self.op == "rebuild_into" else 0.0
+        return self.dtype.itemsize * passes + self.bits / 8 + metadata + mask
+
+    @property
+    def tile_itemsize(self) -> int:
+        """Bytes of an element as the tile is determined."""
+        return ITEMSIZE if self.op == "rebuild_into" else self.dtype.itemsize
 
     def constants(self) -> dict[str, Any]:
         """Compile-time arguments of the kernel."""
@@ -89,10 +100,14 @@ class Variant:
             "BITS": self.bits,
             "GROUP": self.group_size,
             "ROUNDING": self.rounding,
-            "ROWS": 1 if self.tail else rows_per_program(self.group_size, self.dtype.itemsize),
+            "ROWS": 1 if self.tail else rows_per_program(self.group_size, self.tile_itemsize),
             "TAIL": self.tail,
             "APPLY": self.op == "apply_mask_",
             "ERASE": self.op == "apply_mask_",
+            "WALK0": self.walks[0],
+            "WALK1": self.walks[1],
+            "MASK": True,
+            "ADD": True,
         }
         return {name: known[name] for name in KERNELS[self.op].arg_names if name in known}
 
@@ -104,6 +119,9 @@ class Variant:
             "out_ptr": _POINTERS[self.dtype],
             "codes_ptr": words,
             "metadata_ptr": "*i64" if self.dtype == torch.float64 else "*i32",
+            "line0_ptr": "*fp32",
+            "line1_ptr": "*fp32",
+            "mask_ptr": "*u8",
         }
         constants = self.constants()
         return {

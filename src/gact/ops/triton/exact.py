@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 
 import torch
@@ -11,27 +10,16 @@ from torch import Tensor
 
 from .. import checks
 from .integers import decode_integers_kernel, encode_integers_kernel
-from .launch import elements, launch
+from .launch import elements, launch, number_bits, rounded
 from .masks import decode_mask_kernel, encode_mask_kernel
 
 _WORDS = {16: torch.int16, 32: torch.int32}
 
 
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    """A number in a dtype, the halves by way of float32; for bool, 1 unless it is 0."""
-    number = torch.tensor(value, dtype=torch.float64)
-    return float((number if dtype in (torch.float64, torch.bool) else number.float()).to(dtype).item())
-
-
-def _bits(value: float) -> int:
-    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
-    return bits
-
-
 def _bounds(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
     """Bounds that divide the values of a dtype as the given ones do, and that float32 has (float64 for float64)."""
     if dtype != torch.bool:
-        return _rounded(low, dtype), _rounded(high, dtype)
+        return rounded(low, dtype), rounded(high, dtype)
     if math.isnan(low) or math.isnan(high):
         return math.nan, math.nan
     return math.floor(min(max(low, -1.0), 1.0)), math.ceil(min(max(high, 0.0), 2.0))
@@ -43,15 +31,15 @@ def encode_mask(x: Tensor, low: float, high: float) -> Tensor:
     checks.check_mask_dtype(x.dtype)
     x = x if checks.is_dense(x.shape, x.stride()) else x.clone()
     codes = torch.empty(checks.code_bytes(x.numel(), 1), dtype=torch.uint8, device=x.device)
-    bounds = [_bits(bound) for bound in _bounds(low, high, x.dtype)]
+    bounds = [number_bits(bound) for bound in _bounds(low, high, x.dtype)]
     launch(encode_mask_kernel, (elements(x), codes), tuple(bounds), x.numel(), GROUP=checks.EXACT_GROUP)
     return codes
 
 
 def _select(out: Tensor, codes: Tensor, off: float, on: float, apply: bool) -> None:
     checks.check_bytes(codes, "codes", checks.code_bytes(out.numel(), 1))
-    factors = (_bits(_rounded(off, out.dtype)), _bits(_rounded(on, out.dtype)))
-    erase = apply and _rounded(off, out.dtype) == 0
+    factors = (number_bits(rounded(off, out.dtype)), number_bits(rounded(on, out.dtype)))
+    erase = apply and rounded(off, out.dtype) == 0
     constants = {"APPLY": apply, "ERASE": erase, "GROUP": checks.EXACT_GROUP}
     launch(decode_mask_kernel, (elements(out), codes), factors, out.numel(), **constants)
 

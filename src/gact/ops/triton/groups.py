@@ -1,16 +1,19 @@
-"""The group code on the device: the operators ``quantize``, ``dequantize`` and ``dequantize_into``."""
+"""The group code on the device: ``quantize``, ``dequantize``, ``dequantize_into`` and ``rebuild_into``."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from .dequantize import dequantize_kernel
-from .launch import elements, launch, pairs
+from .launch import elements, launch, number_bits, pairs, rounded
 from .quantize import quantize_kernel
+from .rebuild import ITEMSIZE, rebuild_kernel, walk_of
 
 
 @torch.no_grad()
@@ -25,8 +28,7 @@ def quantize(x: Tensor, bits: int, group_size: int, seed: int, rounding: int) ->
     shape = (checks.group_count(numel, group_size), 2)
     metadata = torch.empty(shape, dtype=checks.metadata_dtype(x.dtype), device=x.device)
     tensors = (elements(x), codes, pairs(metadata))
-    constants = {"BITS": bits, "GROUP": group_size, "ROUNDING": checks.ROUNDINGS[rounding]}
-    launch(quantize_kernel, tensors, (seed,), numel, **constants)
+    launch(quantize_kernel, tensors, (seed,), numel, BITS=bits, GROUP=group_size, ROUNDING=checks.ROUNDINGS[rounding])
     return codes, metadata
 
 
@@ -60,4 +62,32 @@ def dequantize(
     return out
 
 
-KERNELS = (quantize, dequantize, dequantize_into)
+@torch.no_grad()
+def rebuild_into(
+    out: Tensor,
+    codes: Tensor,
+    metadata: Tensor,
+    bits: int,
+    group_size: int,
+    seed: int,
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    mask: Tensor | None,
+    on: float,
+    add: bool,
+) -> None:
+    """Decode, apply lines, add, apply a mask; arguments are those of ``reference_rebuild.rebuild_into``."""
+    checks.check_rebuild(out, codes, metadata, bits, group_size, lines, inner, mask)
+    channels = [(line.shape[1], neighbours) for line, neighbours in zip(lines, inner, strict=True)]
+    walks = [walk_of(*each, group_size) for each in channels]
+    missing = 2 - len(lines)
+    # What a kernel does not read needs a pointer all the same.
+    tensors = (elements(out), codes, pairs(metadata), *lines, *[codes] * missing, codes if mask is None else mask)
+    factor = number_bits(rounded(on, out.dtype))
+    scalars = (seed, factor, out.numel(), *itertools.chain(*channels, *[(1, 1)] * missing))
+    walk0, walk1 = (*walks, *[""] * missing)
+    how: dict[str, Any] = {"WALK0": walk0, "WALK1": walk1, "MASK": mask is not None, "ADD": add}
+    launch(rebuild_kernel, tensors, scalars, out.numel(), itemsize=ITEMSIZE, BITS=bits, GROUP=group_size, **how)
+
+
+KERNELS = (quantize, dequantize, dequantize_into, rebuild_into)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import struct
 from typing import Any
 
 import torch
@@ -33,7 +34,14 @@ def warps(device: torch.device) -> int:
     return THREADS // 32 if device.type == "cpu" else THREADS // _lanes(device.index or 0)
 
 
-def launch(kernel: Any, tensors: tuple[Tensor, ...], scalars: tuple[int, ...], numel: int, **constants: Any) -> None:
+def launch(
+    kernel: Any,
+    tensors: tuple[Tensor, ...],
+    scalars: tuple[int, ...],
+    numel: int,
+    itemsize: int | None = None,
+    **constants: Any,
+) -> None:
     """Run a kernel over the full groups of some elements, and once more over the short last group if there is one.
 
     Nothing waits for the device. There is no autotuning: a tile is determined by the group size and the element size.
@@ -43,11 +51,12 @@ def launch(kernel: Any, tensors: tuple[Tensor, ...], scalars: tuple[int, ...], n
         tensors: As the kernel takes them, the elements first.
         scalars: Further runtime arguments, any int64.
         numel: Elements, more than 2^31 if need be.
+        itemsize: Bytes of an element as the tile is determined; those of the elements themselves unless given.
         constants: Compile-time arguments, ``GROUP`` among them.
     """
     device, group = tensors[0].device, constants["GROUP"]
     groups, length = divmod(numel, group)
-    rows = rows_per_program(group, tensors[0].element_size())
+    rows = rows_per_program(group, itemsize or tensors[0].element_size())
     on = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     with on:
         options = {"num_warps": warps(device), "enable_fp_fusion": False}
@@ -70,3 +79,15 @@ def pairs(metadata: Tensor) -> Tensor:
     size = 2 * metadata.element_size()
     aligned = metadata if metadata.data_ptr() % size == 0 and metadata.storage_offset() % 2 == 0 else metadata.clone()
     return aligned.view(_INTEGERS[size])
+
+
+def rounded(value: float, dtype: torch.dtype) -> float:
+    """A number in a dtype, the halves by way of float32; for bool, 1 unless it is 0."""
+    number = torch.tensor(value, dtype=torch.float64)
+    return float((number if dtype in (torch.float64, torch.bool) else number.float()).to(dtype).item())
+
+
+def number_bits(value: float) -> int:
+    """The bits of a number as float64, as which it travels to a kernel."""
+    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return bits

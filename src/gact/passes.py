@@ -1,0 +1,129 @@
+"""One pass over codes that writes a rebuilt tensor, instead of one over memory for every op that made it.
+
+A pass decodes group codes, applies the lines of a normalisation, adds what is in memory and applies a mask, each if
+there is one: see "Rebuilding" in ``docs/codes.md``. The values are those of the ops one after the other, up to their
+rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .codecs.groups import Groups
+from .codecs.masks import Mask
+from .norms import Lines
+from .ops import checks
+
+DTYPES = frozenset(checks.REBUILT_DTYPES)
+"""What a pass can write."""
+
+_MOST_LINES = 2
+_rebuild_into = torch.ops.gact.rebuild_into.default
+
+
+class Decoded(Protocol):
+    """Group codes, on their device or elsewhere."""
+
+    def loaded(self) -> object:
+        """The codes with their data on the device."""
+        ...
+
+
+class Base(Protocol):
+    """What a pass adds to."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its value may be overwritten."""
+        ...
+
+    def value(self) -> Tensor:
+        """The tensor."""
+        ...
+
+
+class Factor(Protocol):
+    """A mask that a pass multiplies by."""
+
+    def erasing(self) -> Mask | None:
+        """The mask, if it is one that erases."""
+        ...
+
+    def mask_(self, x: Tensor) -> None:
+        """Multiplies a tensor by the mask."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A tensor that one pass over codes writes.
+
+    Attributes:
+        code: The codes.
+        lines: Factors and shifts, applied one after the other.
+        base: What is added; None for nothing.
+        mask: What the sum is multiplied by; None for nothing.
+    """
+
+    code: Decoded
+    lines: Lines = ()
+    base: Base | None = None
+    mask: Factor | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it has neither a sum nor a mask."""
+        return self.base is None and self.mask is None
+
+    def under(self, lines: Lines) -> Pass | None:
+        """The same with more lines; None if that is too much for one pass."""
+        both = (*self.lines, *lines)
+        return replace(self, lines=both) if self.is_bare and len(both) <= _MOST_LINES else None
+
+    def onto(self, base: Base) -> Pass:
+        """The same, added to something."""
+        return replace(self, base=base)
+
+    def masked(self, mask: Factor) -> Pass | None:
+        """The same times a mask; None if it has one."""
+        return replace(self, mask=mask) if self.mask is None else None
+
+    def run(self, size: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The tensor in that dense layout, in the memory of what it is added to where that is fresh and fits."""
+        value = self._added(size, stride, dtype)
+        # Not before there is what it is added to: until then the codes of other passes may have to be there.
+        code = self.code.loaded()
+        assert isinstance(code, Groups)
+        out = code.codes.new_empty_strided(size, stride, dtype=dtype) if value is None else value
+        mask = None if self.mask is None else self.mask.erasing()
+        _rebuild_into(
+            out,
+            code.codes,
+            code.metadata,
+            code.bits,
+            code.group_size,
+            code.seed,
+            [line for line, _ in self.lines],
+            [inner for _, inner in self.lines],
+            None if mask is None else mask.codes,
+            1.0 if mask is None else mask.test.on,
+            self.base is not None,
+        )
+        if self.mask is not None and mask is None:
+            self.mask.mask_(out)
+        return out
+
+    def _added(self, size: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor | None:
+        """What is added, in memory of that layout that may be overwritten."""
+        base = self.base
+        if base is None:
+            return None
+        value = base.value()
+        if base.is_fresh and value.dtype is dtype and value.size() == size and value.stride() == stride:
+            return value
+        return value.new_empty_strided(size, stride, dtype=dtype).copy_(value)
