@@ -10,6 +10,7 @@ from torch import Tensor
 from ..packed import Fine
 from ..records import Site
 from .probe import Snapshot
+from .sightings import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Result:
         passes: Backward passes run.
         totals: Bytes of the step.
         snapshot: A sample of the gradient; not sent to other ranks.
+        times: When this rank has seen the sites: the last step and the longest gap.
     """
 
     findings: dict[Site, Finding]
@@ -102,3 +104,4 @@ class Result:
     passes: int
     totals: Totals
     snapshot: Snapshot | None = None
+    times: dict[Names, tuple[int, int]] = field(default_factory=dict)

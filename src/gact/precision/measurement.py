@@ -22,6 +22,7 @@ from .findings import Finding, Result, Sample, Totals
 from .graph import Leaf, leaves_of
 from .grouping import Member
 from .probe import Probe
+from .refusal import check_graph
 from .sensitivity import in_groups, one_at_a_time
 from .variance import variance_by_width
 
@@ -85,11 +86,15 @@ class Measurement:
             loss: The loss, before its own backward pass.
             gradient: Gradient with respect to it.
             totals: Bytes of the step; what is fixed still includes the finer codes.
+
+        Raises:
+            RefusedError: If the graph does not bear further backward passes.
         """
         pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
         leaves = leaves_of(loss) if pending else []
         if not leaves:
             return Result({}, math.nan, 0, totals)
+        check_graph(loss)
         self._each(pending, "is_read", False)
         probe, sites, energy = self._energies(loss, gradient, pending, leaves)
         total = float(probe.energy.sum())
