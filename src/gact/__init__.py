@@ -10,6 +10,7 @@ from .attention import attention
 from .compressor import Compressor
 from .memory import MemoryProfile, profile_step
 from .planning import Plan, plan
+from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
 from .report import Report, Row
 from .rules import Rule
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "allocator_status",
     "attention",
+    "is_measuring",
     "plan",
     "profile_step",
     "quantize",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from .guards import (
     check_budgets,
     check_choice,
     check_count,
+    check_count_or_none,
     check_group_size,
     check_memory,
     check_names,
@@ -29,6 +29,7 @@ from .guards import (
 from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
 from .levels import arguments_of
+from .notices import ASIDE, Notices
 from .observer import Observer
 from .offload import open_offload
 from .packed import unpack
@@ -46,8 +47,7 @@ from .rules import Rule, Rules
 from .steps import Measured, Steps
 from .store.choose import check_offload
 
-_STATE_VERSION = 2
-_ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
+_STATE_VERSION = 3
 
 
 class _Thread(threading.local):
@@ -84,7 +84,8 @@ class Compressor:
             average of ``bits``. Needs ``backward`` of this object; without it every tensor gets the whole part of
             ``bits``.
         probe_interval: Steps between two measurements of the sensitivities. Each takes 7 to 32 backward passes, which
-            depends on how many kinds and shapes of tensors there are and not on the depth.
+            depends on how many kinds and shapes of tensors there are and not on the depth. None measures once, in the
+            second step, and then only when ``measure_next`` asks for it; in between widths stay.
         group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
         min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost
             no bytes. 0 compresses all.
@@ -121,7 +122,7 @@ class Compressor:
         *,
         bits: float = 4.0,
         adaptive: bool = True,
-        probe_interval: int = 1000,
+        probe_interval: int | None = 1000,
         group_size: int = 256,
         min_bytes: int = 65536,
         rules: Iterable[Rule] = (),
@@ -142,7 +143,7 @@ class Compressor:
         self._settings = Settings(
             bits=check_bits(bits, whole=not adaptive),
             adaptive=bool(adaptive),
-            probe_interval=check_count("probe_interval", probe_interval, 1),
+            probe_interval=check_count_or_none("probe_interval", probe_interval, 1),
             group_size=check_group_size(group_size),
             min_bytes=check_count("min_bytes", min_bytes, 0),
             derive=bool(derive),
@@ -166,7 +167,7 @@ class Compressor:
         self._steps = Steps(self._controller)
         self._held = HeldRegions()
         self._thread = _Thread()
-        self._warned: set[str] = set()
+        self._notices = Notices()
 
     @classmethod
     def from_level(cls, model: torch.nn.Module | None, level: str, **options: Any) -> Compressor:
@@ -207,7 +208,7 @@ class Compressor:
         thread = self._thread
         if thread.depth == 0 and self._settings.enabled:
             if transform_is_active():
-                self._warn(_ASIDE)
+                self._notices.give(ASIDE)
             else:
                 self._open(thread)
         thread.depth += 1
@@ -233,14 +234,14 @@ class Compressor:
         if kind is not None:
             return
         if not packer.compressed and not self._steps.ledger.offloaded_bytes:
-            self._warn_nothing(packer.saves)
+            self._notices.nothing(packer.saves, self._steps.ledger, self._settings)
         elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
-            self._warn(
+            self._notices.give(
                 f"offload={self._settings.offload!r} has moved nothing: host memory is for tensors of another device, "
                 "and a rule with offload=True must match some. report() names what is held."
             )
         for rule in self._rules.unmatched() if packer.saves else ():
-            self._warn(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
+            self._notices.give(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
 
     def _open(self, thread: _Thread) -> None:
         consumers = Consumers(self._sites)
@@ -257,12 +258,12 @@ class Compressor:
             self._offload,
         )
         observer = Observer(recipes, self._held, self._settings.min_bytes)
-        hooks = Hooks(packer.pack, unpack, lambda: self._warn(_ASIDE))
+        hooks = Hooks(packer.pack, unpack, lambda: self._notices.give(ASIDE))
         hooks.push()
         consumers.__enter__()
         if self._settings.derive:
             consumers.observe(observer.run)
-        consumers.watch(hooks, self._warn_foreign)
+        consumers.watch(hooks, self._notices.foreign)
         self._checkpointing.__enter__()
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 
@@ -270,7 +271,8 @@ class Compressor:
         """Runs ``loss.backward()``, after measuring sensitivities when that is due.
 
         A measurement runs backward some more times on the same graph, whose tensors are held in finer codes in that
-        step. It changes no gradient, no buffer and no random state; hooks on tensors see its passes.
+        step. It changes no gradient, no buffer and no random state. Hooks on tensors and modules see its passes;
+        ``gact.is_measuring()`` tells them.
 
         Args:
             loss: Tensor to differentiate; a scalar unless ``gradient`` is given.
@@ -278,7 +280,10 @@ class Compressor:
             **options: ``retain_graph``, ``create_graph`` and ``inputs`` of ``torch.Tensor.backward``.
         """
         controller = self._controller
-        controller.is_used = self._settings.enabled
+        if self._settings.enabled and not controller.is_used:
+            controller.use(self._model)
+            if controller.failure and self._settings.adaptive:
+                self._notices.unmeasured(controller.failure)
         snapshot = controller.snapshot
         measured = self._steps.measured()
         if measured is not None and not options.get("create_graph"):
@@ -297,10 +302,23 @@ class Compressor:
         with preserved_state(self._model, loss.device):
             self._controller.measure(measured.measurement, measured.number, totals, loss, gradient)
         if self._controller.failure:
-            self._warn(
-                f"gact could not measure sensitivities, so widths stay as they are: {self._controller.failure} A "
-                "measurement runs backward several times on one graph. Pass adaptive=False to do without."
+            self._notices.unmeasured(self._controller.failure)
+
+    def measure_next(self) -> None:
+        """Has the next step measure sensitivities, whatever ``probe_interval`` says.
+
+        Widths are chosen anew in the ``backward`` of that step; if it does not come to that, later steps try. The step
+        may be one of its own on a part of a batch, which takes that much less time and memory; the widths are then
+        fitted to the budget again in the first step that keeps more. In distributed training all ranks must ask.
+
+        Raises:
+            ValueError: If sensitivities are not to be measured, or cannot be.
+        """
+        if not self._settings.adaptive:
+            raise ValueError(
+                "measure_next() needs measured sensitivities, got adaptive=False. Leave out one of the two."
             )
+        self._controller.request(self._model)
 
     def predicted_against_measured(self, loss_fn: Callable[[], Tensor], rounds: int = 4) -> list[Comparison]:
         """Checks the estimates: for each site, the noise that a measurement predicts beside the noise measured.
@@ -321,7 +339,7 @@ class Compressor:
         """
         check_count("rounds", rounds, 1)
         twin = copy.copy(self)
-        twin._controller.measures_next = True
+        twin._controller.request(self._model)
         with twin:
             loss = loss_fn()
         measured = twin._steps.measured()
@@ -378,27 +396,3 @@ class Compressor:
         self._controller.load(state["precision"])
         self._settings = self._controller.settings = dataclasses.replace(self._settings, bits=bits, seed=seed)
         self._steps.count = steps
-
-    def _warn_foreign(self, name: str) -> None:
-        self._warn(
-            f"gact does not see what is saved inside the inner saved-tensor hooks {name}: autograd calls only the "
-            "innermost pair. Leave that context to have these tensors compressed."
-        )
-
-    def _warn_nothing(self, saves: int) -> None:
-        if not saves:
-            self._warn(
-                "gact compressed nothing: autograd saved no tensor inside the context. Was forward run inside it, with "
-                "gradients enabled?"
-            )
-            return
-        reasons = sorted({tally.decision.reason for tally in self._steps.ledger.tallies.values()}) or ["parameter"]
-        self._warn(
-            f"gact compressed nothing: all {saves} saved tensors were left alone ({', '.join(reasons)}). Small means "
-            f"under min_bytes={self._settings.min_bytes}; report() names each of them."
-        )
-
-    def _warn(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(message, UserWarning, stacklevel=4)

@@ -40,6 +40,15 @@ def check_count(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def check_count_or_none(name: str, value: Any, least: int) -> int | None:
+    """A whole number of at least ``least``, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be a whole number of at least {least} or None, got {value!r}.")
+    return int(value)
+
+
 def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of a few words."""
     if value not in allowed:

@@ -74,7 +74,7 @@ class Settings:
     Attributes:
         bits: Average width of a code.
         adaptive: Whether widths follow measured sensitivities.
-        probe_interval: Steps between two measurements.
+        probe_interval: Steps between two measurements; None for none after the first.
         group_size: Elements that share a minimum and a scale.
         min_bytes: Tensors smaller than this are left alone.
         ratio: Compression ratio to be reached instead of an average width.
@@ -91,7 +91,7 @@ class Settings:
 
     bits: float
     adaptive: bool
-    probe_interval: int
+    probe_interval: int | None
     group_size: int
     min_bytes: int
     derive: bool

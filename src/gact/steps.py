@@ -28,10 +28,10 @@ class Step:
 
     __slots__ = ("__weakref__", "ledger", "measurement", "number", "used")
 
-    def __init__(self, number: int, measurement: Measurement | None = None) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
         self.ledger = Ledger()
-        self.measurement = measurement
+        self.measurement: Measurement | None = None
         self.used = False
 
 
@@ -90,7 +90,8 @@ class Steps:
             step = self._alive() if self._alive is not None else None
             if step is None or step is last:
                 self.count += 1
-                step = Step(self.count, self._controller.begin_step(self.count))
+                step = Step(self.count)
+                step.measurement = self._controller.begin_step(self.count, step.ledger)
                 if step.measurement is not None:
                     self._measured = Measured(self.count, step.ledger, step.measurement)
                 elif self._measured is not None and self._measured.number < self.count - 1:

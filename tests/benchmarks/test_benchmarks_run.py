@@ -24,6 +24,7 @@ WAYS = {
     "estimators": {"grouped", "exhaustive"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
     "max_batch": {"L0", "checkpointing", "L1", "CB1"},
+    "memory": {"plain", "4 bits"},
     "noise": {"plain", "4 bits", "4 bits, derive=False", "automatic 4 bits"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},

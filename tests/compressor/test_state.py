@@ -153,7 +153,7 @@ ARGUMENTS = {
     "bits in words": ({"bits": "4"}, "bits must be a number from 1 to 8, got '4'"),
     "bits of a truth value": ({"bits": True}, "bits must be a number from 1 to 8, got True"),
     "fractional bits": ({"bits": 2.5, "adaptive": False}, "bits must be whole with adaptive=False"),
-    "interval of zero": ({"probe_interval": 0}, "probe_interval must be a whole number of at least 1, got 0"),
+    "interval of zero": ({"probe_interval": 0}, "probe_interval must be a whole number of at least 1 or None, got 0"),
     "fractional interval": ({"probe_interval": 1.5}, "probe_interval must be a whole number"),
     "group size of 100": ({"group_size": 100}, "group_size must be a power of two from 32 to 1024, got 100"),
     "group size of 16": ({"group_size": 16}, "group_size must be a power of two from 32 to 1024, got 16"),

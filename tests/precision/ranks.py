@@ -35,7 +35,50 @@ def network():
     return nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(4)], nn.Linear(64, 8))
 
 
+def sharded(model, scenario):
+    """The same network with its parameters spread over the ranks."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    if "fully_shard" in scenario:
+        mesh = init_device_mesh("cpu", (2,))
+        for block in list(model)[:-1]:
+            fully_shard(block, mesh=mesh)
+        return fully_shard(model, mesh=mesh)
+    policy = ModuleWrapPolicy({nn.Linear})
+    return FullyShardedDataParallel(model, auto_wrap_policy=policy, device_id=torch.device("cpu"), use_orig_params=True)
+
+
+def train_sharded(rank, scenario):
+    """Four steps; the model is known to the compressor, or only its graph is."""
+    plain, model = network(), sharded(network(), scenario)
+    known = None if "unknown" in scenario else model
+    options = {"adaptive": False} if "uniform" in scenario else {}
+    c = gact.Compressor(known, bits=4, min_bytes=0, **options)
+    generator = torch.Generator().manual_seed(rank)
+    finest = []
+    for _ in range(4):
+        model.zero_grad()
+        with c:
+            loss = model(torch.randn(32, 64, generator=generator)).square().mean()
+        finest.append(max(row.bits for row in c.report().rows if row.op == "tanh"))
+        c.backward(loss)
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    local = [each.to_local() if hasattr(each, "to_local") else each for each in gradients]
+    return {
+        "gradient": torch.cat([each.flatten() for each in local]).tolist(),
+        "finest": finest,
+        "elements": sum(each.numel() for each in plain.parameters()),
+        "failure": c._controller.failure,
+        "report": str(c.report()),
+        "widths": len(c._controller.widths),
+    }
+
+
 def train(rank, scenario):
+    if "shard" in scenario:
+        return train_sharded(rank, scenario)
     model = network()
     parallel = DistributedDataParallel(model)
     buckets = reduced(parallel)

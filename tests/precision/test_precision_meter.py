@@ -65,6 +65,30 @@ def test_reading_the_next_gradient_changes_nothing():
     assert c._controller.snapshot is None
 
 
+@pytest.mark.parametrize("scale", [2.0**-12, 0.5, 2.0, 2.0**16])
+def test_the_scale_of_the_loss_may_change_in_between(scale):
+    def variance(scales):
+        torch.manual_seed(0)
+        model = network()
+        c = compressor(model, bits=8)
+        for each in scales:
+            step(c, model, torch.randn(64, 32), lambda model, x, each=each: square(model, x) * each)
+        return c.report().batch_variance
+
+    assert variance([1.0, 1.0, scale]) == pytest.approx(variance([1.0, 1.0, 1.0]), rel=1e-3)
+
+
+def test_a_step_that_overflows_is_not_compared():
+    model, x = network(), torch.randn(64, 32)
+    c = compressor(model, bits=8, probe_interval=1000)
+    for _ in range(2):
+        step(c, model, x)
+    step(c, model, x, lambda model, x: square(model, x) * torch.inf)
+    assert c.report().batch_variance is None
+    step(c, model, torch.randn(64, 32), lambda model, x: square(model, x) * 2.0**-16)
+    assert 0 < c.report().batch_variance < 1
+
+
 def test_what_is_kept_of_a_gradient_is_small():
     model = nn.Sequential(nn.Linear(512, 1024), nn.Tanh(), nn.Linear(1024, 512))
     c = compressor(model)

@@ -93,6 +93,10 @@ DAMAGED = {
     "endless spread": site(spread=math.inf),
     "negative elements": site(numels=[-4]),
     "three names": site(site=["a", "b", 0]),
+    "seen before all steps": site(seen=-1),
+    "gap of a text": site(gap="long"),
+    "neither here nor gone": site(gone=None),
+    "request of a text": lambda precision: precision["schedule"].update(requested="soon"),
 }
 
 

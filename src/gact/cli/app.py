@@ -85,6 +85,20 @@ def plan(
     run_plan(factory, memory, device, bits, optimizer_bytes, offload, sizes)
 
 
+@app.command()
+def profile(
+    factory: Annotated[str, typer.Argument(help="package.module:function, returns (model, batch[, loss_fn]).")],
+    bits: Annotated[float, typer.Option(min=1, max=8, help="Average width of a code.")] = 4,
+    optimizer: Annotated[bool, typer.Option(help="With a step of AdamW, and its state.")] = True,
+    html: Annotated[Path | None, typer.Option(help="Page to write: memory over the step, and the peaks.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
+) -> None:
+    """Run a training step plainly and compressed, and say what its memory comes to and what sets the peak."""
+    from .profile import run_profile
+
+    run_profile(factory, bits, optimizer, html, as_json)
+
+
 bench = typer.Typer(help="Measurements of this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 

@@ -1,7 +1,8 @@
-"""A memory profile as text and as one page of HTML, without scripts or outside files."""
+"""Memory profiles as text and as one page of HTML, without scripts or outside files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -62,8 +63,22 @@ def table(profile: MemoryProfile) -> str:
     return "\n".join([*summary(profile), "", "alive at the peak:", *body])
 
 
-def render(profile: MemoryProfile) -> str:
-    """A complete page."""
+def render(profiles: Mapping[str, MemoryProfile]) -> str:
+    """A complete page.
+
+    Args:
+        profiles: Profiles by their headings, which are drawn to one scale.
+    """
+    highest = max((profile.peak_bytes for profile in profiles.values()), default=0)
+    parts = [_section(heading, profile, highest) for heading, profile in profiles.items()]
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>gact memory</title><style>{_STYLE}</style>\n'
+        f"<h1>Memory of one step</h1>\n{''.join(parts)}</html>\n"
+    )
+
+
+def _section(heading: str, profile: MemoryProfile, highest: int) -> str:
+    """One profile: its figures, its picture and what was alive at the peak."""
     lines = "<br>".join(escape(line) for line in summary(profile))
     head = "".join(f"<th>{name}</th>" for name in ("MiB", "tensors", "made in", "module", "operation"))
     body = "\n".join(
@@ -72,16 +87,16 @@ def render(profile: MemoryProfile) -> str:
         + "</tr>"
         for holder in profile.holders
     )
+    title = f"<h2>{escape(heading)}</h2>" if heading else ""
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>gact memory</title><style>{_STYLE}</style>\n'
-        f"<h1>Memory of one step</h1><p>{lines}</p>\n{_picture(profile)}\n<h2>Alive at the peak</h2>\n"
-        f"<table><tr>{head}</tr>\n{body}\n</table></html>\n"
+        f"{title}<p>{lines}</p>\n{_picture(profile, max(highest, 1))}\n<h3>Alive at the peak</h3>\n"
+        f"<table><tr>{head}</tr>\n{body}\n</table>\n"
     )
 
 
-def _picture(profile: MemoryProfile) -> str:
-    """Live bytes after each operation, one line for each phase."""
-    highest, count = max(profile.peak_bytes, 1), max(len(profile.samples) - 1, 1)
+def _picture(profile: MemoryProfile, highest: int) -> str:
+    """Live bytes after each operation, one line for each phase; the height stands for ``highest`` bytes."""
+    count = max(len(profile.samples) - 1, 1)
     parts, start = [], 0
     for phase, group in groupby(profile.samples, key=lambda sample: sample.phase):
         samples = list(group)

@@ -115,7 +115,7 @@ class MemoryProfile:
         """A page without scripts: memory over time as a picture, and what was alive at the peak."""
         from .page import render
 
-        return render(self)
+        return render({"": self})
 
     def __str__(self) -> str:
         from .page import table

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from ..records import Site
 from .findings import Finding, Result, Totals
+from .sightings import Names
 
 
 def is_distributed() -> bool:
@@ -35,14 +36,17 @@ def agree(result: Result | None, site_of: Callable[[str, str, int, int], Site]) 
         return None
     finite = [each for each in results if math.isfinite(each.energy)]
     energy = sum(each.energy for each in finite) / len(finite) if len(finite) == len(results) else math.nan
-    found: dict[tuple[str, str, int, int], list[Finding]] = {}
+    found: dict[Names, list[Finding]] = {}
+    times: dict[Names, tuple[int, int]] = {}
     for each in results:
         for site, finding in each.findings.items():
             found.setdefault((site.module, site.op, site.call, site.slot), []).append(finding)
+        for names, time in each.times.items():
+            times[names] = tuple(map(max, time, times.get(names, time)))  # type: ignore[assignment]
     findings = {site_of(*names): _mean(seen) for names, seen in sorted(found.items())}
     totals = Totals(max(each.totals.plain for each in results), max(each.totals.fixed for each in results))
     assert result is not None
-    return replace(result, findings=findings, energy=energy, totals=totals)
+    return replace(result, findings=findings, energy=energy, totals=totals, times=times)
 
 
 def mean_over_ranks(value: float) -> float:

@@ -18,6 +18,8 @@ from .variance import WIDTHS
 _FLOOR = 1e-3
 """A site is taken to cause at least this share of the noise that it would by its elements alone."""
 _HALVINGS = 24
+_WORTH = 0.9
+"""Widths change if that takes at least a tenth of the objective away."""
 
 
 class Widths(NamedTuple):
@@ -71,6 +73,22 @@ class Options:
             else:
                 low = middle
         return best
+
+    def chosen(self, budget: int, limit: float | None, before: Sequence[int | None]) -> Widths:
+        """The widths to have from now on: the best ones, or those of before where the change is not worth it.
+
+        Args:
+            budget: Bytes that the codes may take.
+            limit: Greatest gradient noise, which goes before the budget; None for any.
+            before: The widths of now; None for a site that has none.
+        """
+        best = self.within(budget) if limit is None else self.below(limit)
+        had = [bits for bits in before if bits is not None]
+        if len(had) < len(before):
+            return best
+        now = self.of(had)
+        good_enough = now.cost * _WORTH <= best.cost and now.nbytes <= budget if limit is None else now.noise <= limit
+        return now if good_enough and now.nbytes * _WORTH <= best.nbytes else best
 
     def of(self, widths: Sequence[int]) -> Widths:
         """What given widths come to."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..codecs.groups import Groups
+from ..ledger import Ledger
 from ..needs import Need
 from ..records import Settings, Site
 from .agreement import agree, is_distributed, mean_over_ranks
@@ -17,15 +18,19 @@ from .budget import Options
 from .findings import Finding, Result, Totals
 from .measurement import Measurement
 from .probe import Snapshot
+from .refusal import RefusedError, refused_by_model
 from .schedule import Schedule
-from .state import count, expect, from_plain, number_or_none, to_plain
+from .sightings import Sightings
+from .state import count, expect, from_plain, number_or_none, presence_from, to_plain
 
-_WORTH = 0.9
-"""Widths change if that takes at least a tenth of the predicted noise away."""
 _TRACKINGS = 20
 """How often in an interval the ranges of the tensors are looked at."""
 _UNKNOWN_SHARE = 0.05
 """Share of elements at sites never measured that calls for a measurement before its time."""
+_LARGER = 1.02
+"""A step that keeps this many times the bytes of the measured one is what the budget is for: that was a part of it."""
+_LOOKS = 16
+"""Every how many steps it is looked for sites that are gone."""
 
 
 class Controller:
@@ -47,7 +52,6 @@ class Controller:
             because ``max_noise`` could not be met within it.
         is_used: Whether backward runs through the compressor, without which nothing can be measured.
         failure: Why measuring was given up; empty while it was not.
-        measures_next: Whether the next step measures, whatever is due.
     """
 
     def __init__(self, settings: Settings, site_of: Callable[[str, str, int, int], Site]) -> None:
@@ -60,12 +64,13 @@ class Controller:
         self.over_budget = False
         self.is_used = False
         self.failure = ""
-        self.measures_next = False
         self.snapshot: Snapshot | None = None
         self._schedule = Schedule(settings.probe_interval)
         self._site_of = site_of
         self._totals = Totals(0, 0)
-        self._elements = [0, 0]
+        self._sightings = Sightings()
+        self._number = 0
+        self._ledger: Ledger | None = None
         self._tracking = False
         self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
 
@@ -77,35 +82,49 @@ class Controller:
     def noise_share(self, site: Site) -> float | None:
         """Share of the predicted noise that a site's width causes; None if it was not measured."""
         finding = self.findings.get(site)
-        if finding is None or not self.noise:
+        if finding is None or not self.noise or self._sightings.is_gone(site):
             return None
         return finding.noise[self.widths[site] - 1] / self.noise
 
-    def begin_step(self, number: int) -> Measurement | None:
-        """Takes up a new step; the measurement to be made in it, if one is due."""
-        if self.measures_next:
-            self.measures_next = False
-            return Measurement(self.settings, number)
-        if not (self.settings.adaptive and self.is_used) or self.failure:
+    def use(self, model: nn.Module | None) -> None:
+        """Notes that backward runs through the compressor; gives up measuring where the model does not bear it."""
+        if not self.is_used and self.settings.adaptive and not self.failure:
+            self.failure = refused_by_model(model)
+        self.is_used = True
+
+    def request(self, model: nn.Module | None) -> None:
+        """Has the next step measure, whatever is due, and the steps after it until one succeeds.
+
+        Raises:
+            RefusedError: If the backward of the model cannot be run twice.
+        """
+        if reason := refused_by_model(model):
+            raise RefusedError(f"sensitivities cannot be measured: {reason} Leave widths as they are.")
+        self.failure = ""
+        self._schedule.request()
+
+    def begin_step(self, number: int, ledger: Ledger) -> Measurement | None:
+        """Takes up a new step; the measurement to be made in it, if one is due.
+
+        Args:
+            number: Number of the step.
+            ledger: Where its bytes will be counted.
+        """
+        if not (self._schedule.requested or (self.settings.adaptive and self.is_used)) or self.failure:
             return None
-        if self._spreads:
-            self._follow()
-        known, unknown = self._elements
-        # Ranks may differ in what they saw, and must not differ in when they measure.
+        # Ranks may differ in what they saw, and must not differ in when they measure and in their widths.
         alone = not is_distributed()
+        self._settle(number, alone)
+        known, unknown = self._sightings.known, self._sightings.unknown
         due = self._schedule.is_due(number, alone and unknown > _UNKNOWN_SHARE * (known + unknown))
-        interval = max(self.settings.probe_interval // _TRACKINGS, 1)
-        self._tracking = alone and bool(self.findings) and not due and number % interval == 0
-        self._elements = [0, 0]
+        self._tracking = alone and bool(self.findings) and not due and self._schedule.is_part(number, _TRACKINGS)
+        self._sightings.begin_step()
+        self._number, self._ledger = number, None if due or not alone else ledger
         return Measurement(self.settings, number) if due else None
 
     def saw(self, site: Site, numel: int, code: Groups) -> None:
         """Notes the code that a site was given in an ordinary step."""
-        if site not in self.findings:
-            self._elements[1] += numel
-            return
-        self._elements[0] += numel
-        if self._tracking:
+        if self._sightings.saw(site, numel, code, self._number) and self._tracking:
             spread = code.spread()
             self._spreads.setdefault(site, []).append((spread if spread.is_cuda else float(spread), numel))
 
@@ -121,12 +140,15 @@ class Controller:
             loss: The loss.
             gradient: Gradient with respect to it.
         """
+        result: Result | None = None
         try:
-            result: Result | None = measurement.run(loss, gradient, totals)
+            result = measurement.run(loss, gradient, totals)
+        except RefusedError as error:
+            self.failure = str(error)
         except Exception as error:  # whatever a second backward pass runs into: the first one may still succeed
-            result, self.failure = None, f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {error}"
         if is_distributed():
-            result = agree(result, self._site_of)
+            result = agree(result and replace(result, times=self._sightings.times()), self._site_of)
             if result is None and not self.failure:
                 self.failure = "measuring failed on another rank"
         if result is not None:
@@ -140,12 +162,18 @@ class Controller:
             # An overflow of the scaled loss, a loss that reads nothing of the step, or a gradient of zero, by which
             # every width would seem enough: the next step will do.
             return
-        if self._schedule.is_settled:
-            finite = {site: _blend(self.findings.get(site), each) for site, each in finite.items()}
+        if self._schedule.is_settled:  # at the beginning, what was known is soon no longer true
+            finite = {site: each.blended(self.findings.get(site)) for site, each in finite.items()}
         self._schedule.succeeded(number)
         self._totals = result.totals
         self.snapshot = result.snapshot
         self.findings.update(finite)
+        for site in finite:
+            self._sightings.note(site, number)
+        if is_distributed():
+            self._sightings.merge(result.times, self._site_of)
+            self._sightings.vanished(number)
+        self._sightings.returned(number)
         self._choose()
 
     def learn_variance(self, snapshot: Snapshot) -> None:
@@ -161,54 +189,75 @@ class Controller:
             if self.settings.max_noise is not None:
                 self._choose()
 
-    def _follow(self) -> None:
-        """Scales the noise of each site with the ranges of its groups, and chooses anew if that pays."""
-        for site, seen in self._spreads.items():
+    def _settle(self, number: int | None, alone: bool) -> None:
+        """Takes up what the step before has shown, and chooses anew if that pays.
+
+        Args:
+            number: Number of the new step; None if there is none yet.
+            alone: Whether no other ranks take part, which have seen something else.
+        """
+        others = False
+        if alone and number is not None:
+            others = self._sightings.returned(number)
+            others |= number % _LOOKS == 0 and self._sightings.vanished(number)
+        ledger, self._ledger = self._ledger, None
+        grown = ledger is not None and bool(self.findings) and ledger.plain_bytes > _LARGER * self._totals.plain
+        if ledger is not None and (others or grown):
+            self._resize(ledger)
+        if self._follow() or others or grown:
+            self._choose()
+
+    def _resize(self, ledger: Ledger) -> None:
+        """Takes up the sizes of a step instead of those of the measured one, which may have been part of a batch."""
+        self._totals = Totals(ledger.plain_bytes, ledger.kept_bytes - self._sightings.coded)
+        for site, numels in self._sightings.numels().items():
+            finding = self.findings[site]
+            # Noise goes by the mean range, as it is relative to the gradient, which grows as well.
+            spread = finding.spread * sum(numels) / max(sum(finding.numels), 1)
+            self.findings[site] = replace(finding, numels=tuple(numels), spread=spread)
+
+    def _follow(self) -> bool:
+        """Scales the noise of each site with the ranges of its groups."""
+        spreads, self._spreads = self._spreads, {}
+        for site, seen in spreads.items():
             finding = self.findings[site]
             spread = sum(float(each) * numel for each, numel in seen)
             if finding.spread > 0 and 0 < spread < math.inf:
                 noise = tuple(each * spread / finding.spread for each in finding.noise)
                 numels = tuple(numel for _, numel in seen)
                 self.findings[site] = replace(finding, numels=numels, spread=spread, noise=noise)
-        self._spreads = {}
-        self._choose()
+        return bool(spreads)
 
     def _choose(self) -> None:
         """The widths of least noise within the budget, or of fewest bytes within the limit of the noise."""
-        if not self.findings:
+        sites = [site for site in self.findings if not self._sightings.is_gone(site)]
+        if not sites:
             return
-        sites = list(self.findings)
-        options = Options(list(self.findings.values()))
+        options = Options([self.findings[site] for site in sites])
         budget = options.budget(self.settings, self._totals)
-        chosen = options.within(budget)
         limit = None
         if self.settings.max_noise is not None and self.batch_variance:
             limit = self.settings.max_noise * self.batch_variance
-            chosen = options.below(limit)
-        if all(site in self.widths for site in sites):
-            before = options.of([self.widths[site] for site in sites])
-            stays = before.cost * _WORTH <= chosen.cost and before.nbytes <= budget
-            if limit is not None:
-                stays = before.noise <= limit
-            if stays and before.nbytes * _WORTH <= chosen.nbytes:
-                chosen = before
+        chosen = options.chosen(budget, limit, [self.widths.get(site) for site in sites])
         self.over_budget = chosen.nbytes > max(budget, 0)
         self.widths.update(zip(sites, chosen.bits, strict=True))
         self.noise = sum(self.findings[site].noise[self.widths[site] - 1] for site in sites)
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, in plain numbers and lists."""
-        if self._spreads:
-            self._follow()
+        self._settle(None, alone=not is_distributed())
         if self.settings.max_noise is not None:
             self.snapshot = None  # a sample of the gradient is not for keeping, and widths must not depend on it
         return {
-            "sites": [to_plain(site, finding, self.widths[site]) for site, finding in self.findings.items()],
+            "sites": [
+                {**to_plain(site, finding, self.widths[site]), **self._sightings.state(site)}
+                for site, finding in self.findings.items()
+            ],
             "noise": self.noise,
             "batch_variance": self.batch_variance,
             "passes": self.passes,
             "totals": [self._totals.plain, self._totals.fixed],
-            "elements": list(self._elements),
+            "elements": [self._sightings.known, self._sightings.unknown],
             "is_used": self.is_used,
             "over_budget": self.over_budget,
             "failure": self.failure,
@@ -227,11 +276,11 @@ class Controller:
         try:
             expect(state, set(Controller(self.settings, self._site_of).state()))
             sites = [from_plain(each, self._site_of) for each in state["sites"]]
+            presences = {site: presence_from(each) for (site, *_), each in zip(sites, state["sites"], strict=True)}
             noise, variance = (number_or_none(state[name]) for name in ("noise", "batch_variance"))
             passes, is_used, over_budget = (count(state[name]) for name in ("passes", "is_used", "over_budget"))
-            totals, elements = Totals(*map(count, state["totals"])), list(map(count, state["elements"]))
-            expect(state["schedule"], set(self._schedule.state()))
-            schedule = Schedule(self.settings.probe_interval, **{k: count(v) for k, v in state["schedule"].items()})
+            totals, elements = Totals(*map(count, state["totals"])), tuple(map(count, state["elements"]))
+            schedule = Schedule.load(self.settings.probe_interval, state["schedule"])
             failure = str(state["failure"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the precision state is damaged ({error!r}). Pass what state_dict() returned.") from error
@@ -240,15 +289,5 @@ class Controller:
         self.noise, self.batch_variance, self.passes = noise, variance, passes
         self.is_used, self.over_budget, self.failure = bool(is_used), bool(over_budget), failure
         self.snapshot, self._spreads = None, {}
-        self._totals, self._elements, self._schedule = totals, elements, schedule
-
-
-def _blend(before: Finding | None, now: Finding) -> Finding:
-    """The geometric mean of what was known and what was measured, which is one sample of a random quantity.
-
-    Not before measurements are an interval apart: at the beginning what was known is soon no longer true.
-    """
-    if before is None or min(before.noise) <= 0 or min(now.noise) <= 0:
-        return now
-    noise = tuple(math.sqrt(old * new) for old, new in zip(before.noise, now.noise, strict=True))
-    return replace(now, noise=noise, weight=math.sqrt(before.weight * now.weight))
+        self._totals, self._schedule, self._ledger = totals, schedule, None
+        self._sightings.load(presences, elements)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from ..packed import Fine
 from ..records import Site
 from .probe import Snapshot
+from .sightings import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,13 @@ class Finding:
     noise: tuple[float, ...]
     weight: float = 1.0
 
+    def blended(self, before: Finding | None) -> Finding:
+        """The geometric mean with what was known before, since a measurement is one sample of a random quantity."""
+        if before is None or min(before.noise) <= 0 or min(self.noise) <= 0:
+            return self
+        noise = tuple(math.sqrt(old * new) for old, new in zip(before.noise, self.noise, strict=True))
+        return replace(self, noise=noise, weight=math.sqrt(before.weight * self.weight))
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -97,6 +106,7 @@ class Result:
         passes: Backward passes run.
         totals: Bytes of the step.
         snapshot: A sample of the gradient; not sent to other ranks.
+        times: When this rank has seen the sites: the last step and the longest gap.
     """
 
     findings: dict[Site, Finding]
@@ -104,3 +114,4 @@ class Result:
     passes: int
     totals: Totals
     snapshot: Snapshot | None = None
+    times: dict[Names, tuple[int, int]] = field(default_factory=dict)

@@ -27,6 +27,23 @@ class Leaf:
 
 def leaves_of(loss: Tensor) -> list[Leaf]:
     """The leaf tensors that a loss depends on and that want a gradient, each with who reads it."""
+    readers = _readers(loss)
+    leaves = []
+    for node in readers:
+        if node.name() == _LEAF:
+            variable: Tensor = node.variable  # type: ignore[attr-defined]
+            numbers = (reader._sequence_nr() for reader in _behind_views(node, readers))
+            leaves.append(Leaf(variable, frozenset(numbers)))
+    return leaves
+
+
+def nodes_of(loss: Tensor) -> list[Node]:
+    """All nodes of the graph of a loss."""
+    return [*([loss.grad_fn] if loss.grad_fn is not None else []), *_readers(loss)]
+
+
+def _readers(loss: Tensor) -> dict[Node, list[Node]]:
+    """The nodes behind that of the loss, each with those that read it."""
     readers: dict[Node, list[Node]] = {}
     waiting = [loss.grad_fn] if loss.grad_fn is not None else []
     seen = set(waiting)
@@ -39,13 +56,7 @@ def leaves_of(loss: Tensor) -> list[Leaf]:
             if following not in seen:
                 seen.add(following)
                 waiting.append(following)
-    leaves = []
-    for node in readers:
-        if node.name() == _LEAF:
-            variable: Tensor = node.variable  # type: ignore[attr-defined]
-            numbers = (reader._sequence_nr() for reader in _behind_views(node, readers))
-            leaves.append(Leaf(variable, frozenset(numbers)))
-    return leaves
+    return readers
 
 
 def _behind_views(node: Node, readers: dict[Node, list[Node]]) -> list[Node]:

@@ -23,6 +23,7 @@ from .graph import Leaf, leaves_of
 from .grouping import Member
 from .objective import weights
 from .probe import Probe
+from .refusal import check_graph
 from .sensitivity import in_groups, one_at_a_time
 from .variance import variance_by_width
 
@@ -86,11 +87,15 @@ class Measurement:
             loss: The loss, before its own backward pass.
             gradient: Gradient with respect to it.
             totals: Bytes of the step; what is fixed still includes the finer codes.
+
+        Raises:
+            RefusedError: If the graph does not bear further backward passes.
         """
         pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
         leaves = leaves_of(loss) if pending else []
         if not leaves:
             return Result({}, math.nan, 0, totals)
+        check_graph(loss)
         self._each(pending, "is_read", False)
         probe, sites, noise = self._noise(loss, gradient, pending, leaves)
         findings = {site: self._finding(site, *each) for site, each in zip(sites, noise.tolist(), strict=True)}
@@ -187,7 +192,7 @@ class Measurement:
                 setattr(fine, name, value)
 
     def _finding(self, site: Site, caused: float, weighed: float) -> Finding:
-        """What a site's rounding causes at each width, from the noise and the objective at the width that was probed."""
+        """What a site's rounding causes at each width, from the noise and the objective at the one that was probed."""
         sample = self._samples[site]
         variance = torch.as_tensor(sample.variance, dtype=torch.float64).cpu()
         probed = float(variance[_probed(sample) - 1])

@@ -2,10 +2,10 @@
 
 NOTE: Optimizers that scale each parameter by itself
 Plain gradient descent moves parameters by the gradient: what rounding does to training is the noise of the whole
-gradient. Adam and its kin divide each parameter's gradient by its own size, so that noise in a weight of small gradients
-moves it as far as noise in one of large gradients. For them half of the weight of a parameter tensor is by the noise of
-the whole gradient and half by the noise in its own, in proportion to its elements. Either alone did worse in the
-trainings of ``docs/accuracy.md`` that use such an optimizer.
+gradient. Adam and its kin divide each parameter's gradient by its own size, so that noise in a weight of small
+gradients moves it as far as noise in one of large gradients. For them half of the weight of a parameter tensor is by
+the noise of the whole gradient, and half by the noise in its own, in proportion to its elements. Either alone did worse
+in the trainings of ``docs/accuracy.md`` that use such an optimizer.
 """
 
 from __future__ import annotations

@@ -6,12 +6,18 @@ graph of the step: no second forward, no closure, no statistics of batch normali
 ``torch.autograd.grad``, which accumulates into no ``grad`` and fires none of the hooks by which
 ``DistributedDataParallel`` reduces. Each leaf's gradient is read in a hook, at a sample of its elements, and let go
 of at once, so that there is never a second copy of the whole gradient.
+
+NOTE: Hooks of users
+Hooks on tensors (leaves too), on nodes and on modules (``register_full_backward_hook``) run in every pass. They stay
+on, because they may change the gradient, and a gradient without them would be another network's. Whoever counts or logs
+in one asks ``is_measuring``. What hangs on the accumulation of a gradient is not reached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 
@@ -25,6 +31,18 @@ SAMPLES = 1 << 15
 _KEPT = 1 << 11
 """The same for what is kept of a gradient until the next step."""
 _TRIES = 8
+_running: set[int] = set()
+"""Backward passes of ours, by autograd's own number: hooks may run on another thread than the one that began them."""
+_callers: set[int] = set()
+"""Threads that began them, on which a hook on the loss itself runs before the number is known."""
+
+
+def is_measuring() -> bool:
+    """Whether a backward pass of a measurement is running, as opposed to the step's own.
+
+    For hooks on tensors and modules that count, log or send: a step that measures calls them several times.
+    """
+    return torch._C._current_graph_task_id() in _running or threading.get_ident() in _callers
 
 
 class Probe:
@@ -65,9 +83,15 @@ class Probe:
         self.passes += 1
         read: list[Tensor | None] = [None] * len(self._leaves)
         handles = [leaf.register_hook(self._reader(read, index)) for index, leaf in enumerate(self._leaves)]
+        started: list[int] = []
+        if self._loss.grad_fn is not None:
+            handles.append(self._loss.grad_fn.register_prehook(lambda _: _start(started)))
+        _callers.add(threading.get_ident())
         try:
             torch.autograd.grad(self._loss, self._leaves, self._gradient, retain_graph=True, allow_unused=True)
         finally:
+            _callers.discard(threading.get_ident())
+            _running.difference_update(started)
             for handle in handles:
                 handle.remove()
         return read
@@ -86,6 +110,11 @@ class Probe:
         return _energies(read, base, self._numel)
 
 
+def _start(started: list[int]) -> None:
+    started.append(torch._C._current_graph_task_id())
+    _running.update(started)
+
+
 class Snapshot:
     """A sample of one gradient, to be compared with the next batch's.
 
@@ -102,7 +131,6 @@ class Snapshot:
         self._leaves = [weakref.ref(leaf) for leaf in leaves]
         self._read = list(read)
         self._numel = list(numel)
-        self._energy = float(_energies(read, [None] * len(leaves), numel).sum())
         self._next: list[Tensor | None] = [None] * len(leaves)
         self._fits = False
         self.tries = _TRIES
@@ -137,15 +165,25 @@ class Snapshot:
         return hook
 
     def variance(self) -> float:
-        """Variance of a batch's gradient over batches, relative to the squared norm: half of |g - g'|^2 / |g|^2.
+        """Variance of a batch's gradient over batches, relative to the squared norm: 1 - <g, g'> / |g||g'|.
+
+        That is half of |g - g'|^2 / |g|^2 with both gradients brought to one norm, so that the scale of the loss may
+        differ, as it does after an overflow under ``GradScaler``.
 
         Returns:
             NaN if the last gradient was not one to compare with.
         """
         if not self._fits:
             return math.nan
-        distance = float(_energies(self._next, self._read, self._numel).sum())
-        return distance / (2 * self._energy) if self._energy > 0 else math.nan
+        unit = [_energies(read, [None] * len(read), self._numel) for read in (self._read, self._next)]
+        norms = [float(each.sum()) ** 0.5 for each in unit]
+        if min(norms) <= 0 or not all(map(math.isfinite, norms)):
+            return math.nan
+        scaled = [
+            [None if each is None else each.double() / norm for each in read]
+            for read, norm in zip((self._read, self._next), norms, strict=True)
+        ]
+        return float(_energies(scaled[0], scaled[1], self._numel).sum()) / 2
 
 
 def _sample(gradient: Tensor, most: int) -> tuple[Tensor, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..records import Site
 from .findings import Finding
+from .sightings import Presence
 from .variance import WIDTHS
 
 
@@ -36,6 +37,16 @@ def from_plain(state: Mapping[str, Any], site_of: Callable[[str, str, int, int],
     numels = tuple(count(each) for each in state["numels"])
     finding = Finding(numels, least, most, prior, number(state["spread"]), noise, number(state["weight"]))
     return site_of(str(module), str(op), count(call), count(slot)), finding, width
+
+
+def presence_from(state: Mapping[str, Any]) -> Presence:
+    """When a site took part, of the same record.
+
+    Raises:
+        ValueError: If a number is out of range.
+        KeyError: If one is missing.
+    """
+    return Presence(count(state["seen"]), count(state["gap"]), bool(count(state["gone"])))
 
 
 def number(value: Any) -> float:

@@ -55,6 +55,7 @@ class Report:
         batch_variance: Variance of the gradient from batch to batch, relative to its squared norm; None if not known.
         passes: Backward passes that measurements have run so far.
         over_budget: Whether the widths take more bytes than was asked for.
+        unmeasured: Why sensitivities are not measured (any more); empty if they are.
     """
 
     rows: tuple[Row, ...]
@@ -63,6 +64,7 @@ class Report:
     batch_variance: float | None = None
     passes: int = 0
     over_budget: bool = False
+    unmeasured: str = ""
 
     @property
     def plain_bytes(self) -> int:
@@ -114,6 +116,7 @@ class Report:
             "noise_ratio": self.noise_ratio,
             "passes": self.passes,
             "over_budget": self.over_budget,
+            "unmeasured": self.unmeasured,
         }
         return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)
 
@@ -156,4 +159,5 @@ def build_report(ledger: Ledger, controller: Controller) -> Report:
         controller.batch_variance,
         controller.passes,
         controller.over_budget,
+        controller.failure,
     )

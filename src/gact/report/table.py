@@ -72,7 +72,7 @@ def percent(share: float | None) -> str:
 
 
 def summary(report: Report) -> str:
-    """The totals in two lines, and what measurements told in a third."""
+    """The totals in two lines, what measurements told in a third, and why there are none."""
     moved = f" and {mebibytes(report.offloaded_bytes)} MiB offloaded" if report.offloaded_bytes else ""
     sites = {(row.module, row.op, row.call, row.slot) for row in report.rows}
     told = (
@@ -82,7 +82,11 @@ def summary(report: Report) -> str:
         f"{len(sites)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
-    return told if report.noise is None else f"{told}\n{_noise(report)}"
+    if report.noise is not None:
+        told += f"\n{_noise(report)}"
+    if report.unmeasured:
+        told += f"\nsensitivities are not measured, widths stay as they are: {report.unmeasured}"
+    return told
 
 
 def _noise(report: Report) -> str:

@@ -1,0 +1,132 @@
+"""``gact profile``: where the memory of a training step goes, plain and compressed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..compressor import Compressor
+from ..factory import call_factory
+from ..memory import MemoryProfile, profile_step
+from ..memory.page import mebibytes, render, table
+from ..planning.subject import LossFunction, loss_of
+
+_WIDTH = 100
+"""Columns where the output is no terminal."""
+_WARM = 3
+"""Steps before the one that is profiled: the first makes workspaces and state, the second measures sensitivities."""
+
+
+def run_profile(factory: str, bits: float, optimizer: bool, html: Path | None, as_json: bool) -> None:
+    """Profile a step of what a factory makes, plainly and compressed, and print what set the peaks.
+
+    Args:
+        factory: As ``package.module:function``.
+        bits: Average width of a code.
+        optimizer: Whether AdamW's state and step count.
+        html: Page to write, if any.
+        as_json: Print JSON instead.
+
+    Raises:
+        Exit: Of typer, with status 1, if something is wrong; what and why is printed.
+    """
+    if html is not None and not html.resolve().parent.is_dir():
+        _fail(f"there is no folder {html.parent}. Make it first, or choose another --html.")
+    try:
+        profiles = {
+            "plain": _apart(factory, None, optimizer),
+            f"{bits:g} bits": _apart(factory, bits, optimizer),
+        }
+    except (ValueError, TypeError, OSError) as error:
+        _fail(str(error))
+    if html is not None:
+        html.write_text(render(profiles), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({way: json.loads(each.to_json()) for way, each in profiles.items()}, indent=2))
+        return
+    _print(profiles)
+    if html is not None:
+        typer.echo(f"\npage: {html}")
+
+
+def _apart(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile:
+    """The profile of a step in a process of its own: one that has freed memory before would show its resident set."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(profiled, factory, bits, optimizer).result()
+
+
+def profiled(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile:
+    """The profile of a training step, after some steps of the same.
+
+    Args:
+        factory: As ``package.module:function``.
+        bits: Average width of a code; None for plain training.
+        optimizer: Whether AdamW's state and step count.
+    """
+    model, inputs, loss_fn = call_factory(factory)
+    model.train()
+    compressor = Compressor(model, enabled=False) if bits is None else Compressor(model, bits=bits)
+    adam = torch.optim.AdamW(model.parameters()) if optimizer else None
+    step = _step(model, inputs, loss_fn, compressor, adam)
+    for _ in range(_WARM):
+        step()
+    batch = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return profile_step(step, model, [*batch, *_state(adam)])
+
+
+def _step(
+    model: nn.Module,
+    inputs: Any,
+    loss_fn: LossFunction | None,
+    compressor: Compressor,
+    optimizer: torch.optim.Optimizer | None,
+) -> Callable[[], None]:
+    def step() -> None:
+        with compressor:
+            loss = loss_of(model, inputs, loss_fn)
+        compressor.backward(loss)
+        if optimizer is not None:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _state(optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
+    values = [] if optimizer is None else [value for state in optimizer.state.values() for value in state.values()]
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _print(profiles: dict[str, MemoryProfile]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    phases = list(dict.fromkeys(phase for each in profiles.values() for phase in each.phase_peaks))
+    resident = all(each.resident_peaks for each in profiles.values())
+    shown = Table(title="peaks of one training step, MiB")
+    for name in ("way", *phases, "peak", *["resident peak"] * resident):
+        shown.add_column(name, justify="right" if name != "way" else "left")
+    for way, each in profiles.items():
+        cells = [mebibytes(each.phase_peaks.get(phase, 0)) for phase in phases]
+        process = [mebibytes(each.resident_peak or 0)] if resident else []
+        shown.add_row(way, *cells, mebibytes(each.peak_bytes), *process)
+    console.print(shown)
+    for way, each in profiles.items():
+        console.print(f"\n{way}", style="bold", highlight=False, markup=False)
+        console.print(table(each), highlight=False, markup=False, soft_wrap=True)
+
+
+def _fail(reason: str) -> None:
+    typer.echo(f"gact: {reason}", err=True)
+    raise typer.Exit(1)
