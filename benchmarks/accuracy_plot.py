@@ -12,7 +12,7 @@ if str(ROOT) not in sys.path:
 from benchmarks.accuracy_rows import RESULTS, curves  # noqa: E402 - found by the line above
 from benchmarks.training.ways import WAYS  # noqa: E402
 
-COLORS = ("black", "tab:blue", "tab:purple", "tab:orange", "tab:cyan", "tab:green", "tab:olive", "tab:red", "tab:pink")
+COLORS = dict(zip(WAYS, ("black", *(f"C{number}" for number in range(10)), "gold", "navy"), strict=False))
 
 
 def draw(path: Path, folder: Path = RESULTS) -> None:
@@ -30,7 +30,7 @@ def draw(path: Path, folder: Path = RESULTS) -> None:
     found = curves(folder)
     figure, axes = pyplot.subplots(1, len(found), figsize=(3.6 * len(found), 3.2), squeeze=False)
     for axis, (task, ways) in zip(axes[0], found.items(), strict=True):
-        for way, color in zip(WAYS, COLORS, strict=True):
+        for way, color in COLORS.items():
             spreads = ways.get(way, {})
             steps = sorted(spreads)
             axis.plot(steps, [spreads[step].p50 for step in steps], color=color, label=way if steps else None)
