@@ -54,9 +54,9 @@ WAYS: Mapping[str, Way] = {
     "automatic 4 bits": Way({"bits": 4}),
     "automatic 3 bits": Way({"bits": 3}),
     "automatic 2 bits": Way({"bits": 2}),
-    "automatic 4 bits, update": Way({"bits": 4, "objective": "update"}),
-    "automatic 3 bits, update": Way({"bits": 3, "objective": "update"}),
-    "automatic 2 bits, update": Way({"bits": 2, "objective": "update"}),
+    "automatic 4 bits (update)": Way({"bits": 4, "objective": "update"}),
+    "automatic 3 bits (update)": Way({"bits": 3, "objective": "update"}),
+    "automatic 2 bits (update)": Way({"bits": 2, "objective": "update"}),
     "min-max 4 bits": Way(minmax_bits=4),
     "min-max 2 bits": Way(minmax_bits=2),
 }
