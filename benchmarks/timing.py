@@ -49,7 +49,13 @@ class Samples:
         return Spread.of((first - sum(rest)) / unit for first, *rest in rounds)
 
 
-def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0, warm_up: int = WARM_UP) -> Samples:
+def take_turns(
+    ways: Mapping[str, Call],
+    rounds: int,
+    least_seconds: float = 0.0,
+    warm_up: int = WARM_UP,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Samples:
     """Time several ways in turns.
 
     Args:
@@ -58,6 +64,7 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
         least_seconds: A way that is faster than this is called as often as it takes to last that long, and the fastest
             of the calls counts: a neighbour that takes the processor only makes calls longer.
         warm_up: Calls of each way that are not timed.
+        clock: Seconds: ``time.process_time`` counts the work of this process alone, whoever else is on the machine.
 
     Returns:
         Seconds of one call of each way in each round.
@@ -65,7 +72,7 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
     for _ in range(warm_up):
         for call in ways.values():
             call()
-    repeats = {name: _repeats(call, least_seconds) for name, call in ways.items()}
+    repeats = {name: _repeats(call, least_seconds, clock) for name, call in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     collects = gc.isenabled()
     gc.collect()
@@ -74,24 +81,24 @@ def take_turns(ways: Mapping[str, Call], rounds: int, least_seconds: float = 0.0
         for number in range(rounds):
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for name in order:
-                seconds[name].append(_seconds(ways[name], repeats[name]))
+                seconds[name].append(_seconds(ways[name], repeats[name], clock))
     finally:
         if collects:
             gc.enable()
     return Samples({name: tuple(values) for name, values in seconds.items()})
 
 
-def _seconds(call: Call, repeats: int) -> float:
+def _seconds(call: Call, repeats: int, clock: Callable[[], float]) -> float:
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times)
 
 
-def _repeats(call: Call, least_seconds: float) -> int:
+def _repeats(call: Call, least_seconds: float, clock: Callable[[], float]) -> int:
     if not least_seconds:
         return 1
-    once = min(_seconds(call, 1) for _ in range(3))
+    once = min(_seconds(call, 1, clock) for _ in range(3))
     return max(1, min(_MOST_REPEATS, round(least_seconds / once)))

@@ -10,14 +10,14 @@ from torch import nn
 Made = tuple[nn.Module, dict[str, Any]]
 
 
-def bert(batch: int) -> Made:
-    """A BERT of six layers of 384, sequence 128."""
-    return _bert(batch, layers=6, width=384, tokens=128)
+def bert_large(batch: int) -> Made:
+    """BERT-large: 24 layers of 1024, sequence 128."""
+    return _bert(batch, layers=24, width=1024, heads=16, tokens=128, words=30522)
 
 
 def tiny_bert(batch: int) -> Made:
     """A BERT of two layers of 64, sequence 64."""
-    return _bert(batch, layers=2, width=64, tokens=64)
+    return _bert(batch, layers=2, width=64, heads=2, tokens=64, words=8000)
 
 
 def resnet50(batch: int) -> Made:
@@ -28,17 +28,17 @@ def resnet50(batch: int) -> Made:
     return model, {"pixel_values": torch.randn(batch, 3, 224, 224), "labels": torch.randint(0, 10, (batch,))}
 
 
-def _bert(batch: int, layers: int, width: int, tokens: int) -> Made:
+def _bert(batch: int, layers: int, width: int, heads: int, tokens: int, words: int) -> Made:
     import transformers
 
     config = transformers.BertConfig(
-        vocab_size=8000,
+        vocab_size=words,
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=width // 32,
+        num_attention_heads=heads,
         intermediate_size=4 * width,
         attn_implementation="eager",
     )
     model = transformers.BertForSequenceClassification(config).train()
-    inputs = {"input_ids": torch.randint(0, 8000, (batch, tokens)), "labels": torch.randint(0, 2, (batch,))}
+    inputs = {"input_ids": torch.randint(0, words, (batch, tokens)), "labels": torch.randint(0, 2, (batch,))}
     return model, inputs

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import find_blocks
+
+Contexts = tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]
+ContextsOf = Callable[[nn.Module], Contexts]
 
 
 class _Depth(threading.local):
@@ -35,12 +39,16 @@ class Checkpointing:
     Args:
         model: The network.
         names: Patterns of module paths; None for the repeated blocks that ``find_blocks`` finds.
+        contexts: Makes the contexts in which a block runs first and again; None for none.
 
     Raises:
         ValueError: If no block is found.
     """
 
-    def __init__(self, model: nn.Module, names: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, names: Iterable[str] | None = None, contexts: ContextsOf | None = None
+    ) -> None:
+        self._contexts = contexts
         self.blocks = find_blocks(model, names)
         self._depth = _Depth()
         self._lock = threading.Lock()
@@ -67,7 +75,8 @@ class Checkpointing:
     def _swap(self) -> None:
         for module in self.blocks.values():
             own = module.__dict__.get("forward", self)
-            forward = _Forward(module.forward, self._depth)
+            contexts = None if self._contexts is None else partial(self._contexts, module)
+            forward = _Forward(module.forward, self._depth, contexts)
             module.forward = forward
             self._swapped.append((module, forward, own))
 
@@ -88,11 +97,13 @@ class _Forward:
     Args:
         function: The real forward.
         depth: Tells whether this thread has an open context.
+        contexts: Makes the contexts of both runs; None for none.
     """
 
-    def __init__(self, function: Callable[..., Any], depth: _Depth) -> None:
+    def __init__(self, function: Callable[..., Any], depth: _Depth, contexts: Callable[[], Contexts] | None) -> None:
         self._function = function
         self._depth = depth
+        self._options: dict[str, Any] = {} if contexts is None else {"context_fn": contexts}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._depth.value or not torch.is_grad_enabled():
@@ -105,11 +116,18 @@ class _Forward:
         def run(*values: Any) -> Any:
             return function(*values[:count], **dict(zip(names, values[count:], strict=True)), **others)
 
-        return checkpoint(run, *args, *(kwargs[name] for name in names), use_reentrant=False)
+        return checkpoint(run, *args, *(kwargs[name] for name in names), use_reentrant=False, **self._options)
 
 
-def checkpointing(model: nn.Module | None, choice: bool | tuple[str, ...]) -> contextlib.AbstractContextManager[Any]:
+def checkpointing(
+    model: nn.Module | None, choice: bool | tuple[str, ...], contexts: ContextsOf | None = None
+) -> contextlib.AbstractContextManager[Any]:
     """The context for a compressor's setting; one that does nothing if that is False.
+
+    Args:
+        model: The network.
+        choice: Which blocks: none, the repeated ones, or those of these names.
+        contexts: As of ``Checkpointing``.
 
     Raises:
         ValueError: If there is no model, or no block is found.
@@ -118,4 +136,4 @@ def checkpointing(model: nn.Module | None, choice: bool | tuple[str, ...]) -> co
         return contextlib.nullcontext()
     if model is None:
         raise ValueError("checkpoint needs the model, whose blocks it runs. Pass Compressor(model, checkpoint=...).")
-    return Checkpointing(model, None if choice is True else choice)
+    return Checkpointing(model, None if choice is True else choice, contexts)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .again import Again
 from .allocator import allocator_for
-from .checkpointing import checkpointing
+from .checkpointing import ContextsOf, checkpointing
 from .consumers import Consumers, Sites
 from .guards import (
     check_bits,
@@ -96,6 +97,8 @@ class Compressor:
             ``Rule(offload=...)``.
         checkpoint: Run blocks under ``torch.utils.checkpoint``, so that only their inputs are held (compressed), and
             backward runs them again. True for the repeated blocks of the model, or patterns of module paths.
+        compress_again: Compress what those blocks save when they run again, too: memory of one block less, time and
+            noise of every block more. Not in steps that measure sensitivities.
         seed: Key of the rounding; equal seeds give equal codes.
         ratio: Compression ratio that the widths are to reach, instead of an average width.
         memory: Bytes that may be held between forward and backward, a number or a text such as ``"2 GiB"``, instead of
@@ -129,6 +132,7 @@ class Compressor:
         derive: bool = True,
         offload: str | None = None,
         checkpoint: bool | Iterable[str] = False,
+        compress_again: bool = False,
         seed: int = 0,
         ratio: float | None = None,
         memory: int | str | None = None,
@@ -156,15 +160,16 @@ class Compressor:
             estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
             objective=check_choice("objective", objective, OBJECTIVES),
             enabled=bool(enabled),
+            compress_again=bool(compress_again),
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
         self._rules = Rules(rules)
         allocator_for(model)
         self._offload = open_offload(self._settings, self._rules)
-        self._checkpointing = checkpointing(model, self._settings.checkpoint)
         self._sites = Sites(model)
         self._controller = Controller(self._settings, self._sites.site)
         self._steps = Steps(self._controller)
+        self._checkpointing = checkpointing(model, self._settings.checkpoint, self._again())
         self._held = HeldRegions()
         self._thread = _Thread()
         self._notices = Notices()
@@ -242,6 +247,14 @@ class Compressor:
             )
         for rule in self._rules.unmatched() if packer.saves else ():
             self._notices.give(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
+
+    def _again(self) -> ContextsOf | None:
+        """What checkpointed blocks run in, if anything is to be compressed then."""
+        if not self._settings.compress_again:
+            return None
+        if self._settings.checkpoint is False:
+            raise ValueError("compress_again=True is for checkpointed blocks. Pass checkpoint=True or patterns too.")
+        return Again(self._model, self._settings, self._controller, self._steps, self._sites, self._rules).contexts
 
     def _open(self, thread: _Thread) -> None:
         consumers = Consumers(self._sites)

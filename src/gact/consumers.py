@@ -170,6 +170,10 @@ class Consumers(TorchFunctionMode):
         """Starts to count the calls outside of any module afresh."""
         self._frames[0].calls.clear()
 
+    def begin(self, module: torch.nn.Module) -> None:
+        """Says that a module is running whose hooks are not called."""
+        self._module_begins(module, None)
+
     @property
     def composite(self) -> bool:
         """Whether the op that is running is a Python function, which may save for ops of several kinds."""

@@ -85,6 +85,7 @@ class Settings:
         derive: Whether tensors are rebuilt where their sources are held.
         offload: Where packed data lives; None for the device.
         checkpoint: Which blocks run under checkpoint: none, the repeated ones, or those of these names.
+        compress_again: Whether what those blocks save when they run again is compressed too.
         seed: Key of the rounding.
         enabled: Whether anything is compressed at all.
     """
@@ -104,3 +105,4 @@ class Settings:
     estimator: str = "grouped"
     objective: str = "gradient"
     enabled: bool = True
+    compress_again: bool = False

@@ -85,6 +85,11 @@ class Steps:
         """The measurement of the current step or of the one before, whose other losses may come later."""
         return self._measured
 
+    def is_measured(self) -> bool:
+        """Whether sensitivities are measured in the step that is alive."""
+        step = self._alive() if self._alive is not None else None
+        return step is not None and step.measurement is not None
+
     def _begin(self, last: Step | None) -> Step:
         with self._lock:
             step = self._alive() if self._alive is not None else None

@@ -61,9 +61,9 @@ def test_plan_says_in_words_what_is_wrong(arguments, words):
 def test_max_batch_prints_rows(monkeypatch):
     from gact.maxbatch import search
 
-    def pretend(factory, level, batch, bits, limit):
-        size = batch * (1 if level == "L1" else 4) * 2**20
-        return search.Attempt(batch, size <= limit, size, 0.1)
+    def pretend(trial, limit):
+        size = trial.batch * (1 if trial.level == "L1" else 4) * 2**20
+        return search.Attempt(trial.batch, size <= limit, size, 0.1)
 
     monkeypatch.setattr(search, "attempt", pretend)
     arguments = ["made_for_plans:build", "--limit", "100 MiB", "--level", "L0", "--level", "L1"]

@@ -1,60 +1,104 @@
 """The largest batch is found by trying, and what is not for want of memory is an error."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from gact.levels import LEVELS
 from gact.maxbatch import MaxBatchError, max_batch, search
-from gact.maxbatch.search import AVAILABLE, attempt, bisect
+from gact.maxbatch.guess import predictor_of
+from gact.maxbatch.search import attempt
+from gact.maxbatch.trial import Trial
 from gact.memory.resident import resident_bytes
 
 pytestmark = pytest.mark.skipif(resident_bytes() is None, reason="the system does not tell resident sets")
 
 
-@pytest.mark.parametrize("exact", [0, 1, 2, 3, 17, 31, 100, 1000, 65536])
-@pytest.mark.parametrize("start", [1, 5, 64])
-def test_bisection_is_within_three_parts_in_a_hundred(exact, start):
+FIXED = 1000
+
+
+def searched(exact, start, most=65536, waste=0.0, predictor=lambda: None):
+    """What a search finds where that batch is the largest that fits, and what it asked."""
     asked = []
 
-    def fits(batch):
+    def peak(batch):
         asked.append(batch)
-        return batch <= exact
+        return None if batch > exact else FIXED + int(100 * batch * (1 + waste))
 
-    found = bisect(fits, start, 65536)
+    limit = FIXED + int(100 * exact * (1 + waste)) + 50
+    return search.search(peak, limit, start, most, predictor), asked
+
+
+@pytest.mark.parametrize("exact", [0, 1, 2, 3, 17, 31, 100, 1000, 65536])
+@pytest.mark.parametrize("start", [1, 5, 64])
+@pytest.mark.parametrize("predicted", [None, lambda batch: 300 + 90 * batch, lambda batch: 100 * batch + batch**2])
+def test_the_search_is_within_three_parts_in_a_hundred(exact, start, predicted):
+    found, asked = searched(exact, start, predictor=lambda: predicted)
     assert exact - exact // 32 - 1 <= found <= exact
     assert found == exact or exact > 32
-    assert len(asked) == len(set(asked)) <= 30
+    assert len(asked) == len(set(asked)) <= 12
+
+
+@pytest.mark.parametrize("waste", [0.0, 0.1])
+def test_predictions_and_a_straight_law_take_few_attempts(waste):
+    found, asked = searched(500, 1, waste=waste, predictor=lambda: lambda batch: 100 * batch)
+    assert 484 <= found <= 500
+    assert len(asked) <= 5
+
+
+def test_a_law_that_is_too_hopeful_is_not_followed_to_the_end():
+    """Peaks that jump beyond what the small batches say."""
+    asked = []
+
+    def peak(batch):
+        asked.append(batch)
+        size = 10 * batch if batch < 40 else 14 * batch
+        return size if size <= 1000 else None
+
+    assert search.search(peak, 1000, 1, 65536) in (69, 70, 71)
+    assert len(asked) <= 14
 
 
 def test_all_that_may_be_tried_fits():
-    assert bisect(lambda batch: True, 1, 100) == 100
+    assert searched(65536, 1, most=100)[0] == 100
 
 
 def test_a_step_within_the_limit_fits_and_reports_its_peak():
-    done = attempt("factories:linear", "L0", 1, 4, 2**34)
+    done = attempt(Trial("factories:linear", "L0", 1), 2**34)
     assert done.fits
     assert 2**26 < done.peak_bytes < 2**34
     assert done.seconds > 0
 
 
 def test_a_step_over_the_limit_is_stopped():
-    done = attempt("factories:linear", "L0", 400, 4, 600 * 2**20)
+    done = attempt(Trial("factories:linear", "L0", 400), 600 * 2**20)
     assert not done.fits
     assert done.peak_bytes > 600 * 2**20
 
 
 def test_another_failure_is_no_answer():
     with pytest.raises(MaxBatchError, match="failed at level L0 with batch 3, and not for want of memory"):
-        attempt("factories:broken", "L0", 3, 4, 2**34)
+        attempt(Trial("factories:broken", "L0", 3), 2**34)
+
+
+def test_peaks_of_a_trial_are_predicted():
+    predicted = predictor_of(Trial("factories:linear", "L0", 1))
+    assert predicted is not None
+    assert predicted(20) - predicted(10) == pytest.approx(10 * 2 * 4 * 2**20, rel=0.1)
+    assert predictor_of(Trial("factories:broken", "L0", 1)) is None
+    assert predictor_of(Trial("factories:linear", "CB1", 1)) is None
 
 
 def test_compression_trains_larger_batches(monkeypatch):
     """Of a training that takes 4 MiB a sample plainly and 1 MiB compressed."""
 
-    def pretend(factory, level, batch, bits, limit):
-        size = batch * (1 if level == "L1" else 4)
-        return search.Attempt(batch, size <= limit, size, 0.1)
+    def pretend(trial, limit):
+        size = trial.batch * (1 if trial.level == "L1" else 4)
+        return search.Attempt(trial.batch, size <= limit, size, 0.1)
 
     monkeypatch.setattr(search, "attempt", pretend)
     told = []
@@ -64,8 +108,10 @@ def test_compression_trains_larger_batches(monkeypatch):
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match=r"level must be one of 'L0', .* here, got 'L2'"):
-        max_batch("a:b", "1 GiB", "L2")
+    with pytest.raises(ValueError, match=r"level must be one of 'L0', .*'CB2', got 'L3'"):
+        max_batch("a:b", "1 GiB", "L3")
+    with pytest.raises(ValueError, match="optimizer must be one of 'adamw', 'sgd', got 'lion'"):
+        max_batch("a:b", "1 GiB", optimizer="lion")
     with pytest.raises(ValueError, match="limit must be a number of bytes"):
         max_batch("a:b", None)
     with pytest.raises(ValueError, match="memory must be a number of bytes"):
@@ -74,15 +120,42 @@ def test_arguments_are_checked():
         max_batch("a:b", "1 GiB", start=0)
 
 
-@pytest.mark.parametrize("level", AVAILABLE)
-def test_the_process_of_a_level_trains(level, tmp_path):
-    (tmp_path / "made.py").write_text(
-        "import torch\nfrom torch import nn\n"
-        "def build(batch):\n"
-        "    blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(2)]\n"
-        "    return nn.Sequential(*blocks), torch.randn(batch, 4096, 8), lambda model, x: model(x).sum()\n"
-    )
-    call = [sys.executable, "-m", "gact.maxbatch.child", "made:build", level, "2", "4"]
+MADE = """
+import warnings
+import torch
+from torch import nn
+class Attending(nn.Sequential):
+    def set_attn_implementation(self, name):
+        print("attention", name)
+def build(batch):
+    blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(2)]
+    return Attending(*blocks), torch.randn(batch, 4096, 8), lambda model, x: model(x).sum()
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_process_of_a_level_trains(level, optimizer, tmp_path):
+    (tmp_path / "made.py").write_text(MADE)
+    (tmp_path / "scratch").mkdir()
+    trial = Trial("made:build", level, 2, 4, optimizer, str(tmp_path / "scratch"))
+    call = [sys.executable, "-W", "error", "-m", "gact.maxbatch.child", json.dumps(asdict(trial))]
     done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '"peak_bytes"' in done.stdout
+    assert '"peak_bytes"' in done.stdout.splitlines()[-1]
+    assert ("attention sdpa" in done.stdout) == (level == "CB2")
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_codes_on_disk_wait_in_a_directory_that_is_removed(monkeypatch, tmp_path):
+    seen = []
+
+    def pretend(trial, limit):
+        seen.append(Path(trial.scratch))
+        assert seen[-1].is_dir()
+        return search.Attempt(trial.batch, trial.batch < 3, trial.batch, 0.1)
+
+    monkeypatch.setattr(search, "attempt", pretend)
+    assert max_batch("a:b", 3, "L2", scratch=str(tmp_path)).batch == 2
+    assert {folder.parent for folder in seen} == {tmp_path}
+    assert not list(tmp_path.iterdir())

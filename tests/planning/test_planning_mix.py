@@ -1,6 +1,7 @@
 """Mixes: they fit, they are as predicted, and no single technique at equal memory is faster."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from test_planning_peaks import measured
 from torch import nn
 
 import gact
-from gact.planning import Assignment, Costs, Mix, measure_costs, planner, solve
+from gact.planning import Assignment, Costs, Mix, measure_costs, planner, predict, solve
 from gact.planning.census import Block, Census, Window, owner_of, take_census
 from gact.planning.predict import Predictor
 from gact.planning.subject import Subject
@@ -53,7 +54,7 @@ def test_a_mix_fits_and_no_single_technique_that_fits_is_faster(stack, part):
     chosen = plan.level(plan.choice)
     assert chosen.peak_bytes <= budget
     for each in plan.levels:
-        if each.fits and each.seconds is not None and not each.unavailable:
+        if each.fits and each.seconds is not None:
             assert chosen.seconds <= each.seconds + 1e-12, each.name
 
 
@@ -100,11 +101,33 @@ def test_nothing_is_chosen_without_memory_or_where_nothing_fits(stack):
         plan.level("L3")
 
 
-def test_levels_that_need_more_than_a_context_are_refused(stack):
+def step(context, model, inputs):
+    """One step with that context, and what it gave to the parameters."""
+    model.zero_grad()
+    with context:
+        loss = model(inputs)
+    context.backward(loss)
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def test_a_level_with_codes_elsewhere_is_applied(stack, tmp_path):
     model, inputs = stack
-    plan = gact.plan(model, inputs)
-    with pytest.raises(ValueError, match="level 'L2' cannot be applied by a plan: its codes must be offloaded"):
-        plan.apply(model, "L2")
+    stored = gact.plan(model, inputs, offload=str(tmp_path)).apply(model, "L2", min_bytes=0)
+    expected = step(gact.plan(model, inputs).apply(model, "L1", min_bytes=0), model, inputs)
+    assert f"offload='disk:{tmp_path}'" in repr(stored.compressor)
+    assert all(map(torch.equal, step(stored, model, inputs), expected))
+    assert stored.compressor.report().offloaded_bytes > 0
+    assert "offload='disk'" in repr(gact.plan(model, inputs).apply(model, "L2").compressor)
+
+
+def test_a_level_with_other_attention_switches_the_model():
+    model, inputs, _ = make("gpt2", tiny=True)
+    context = gact.plan(model, inputs).apply(model, "CB2")
+    assert model.config._attn_implementation == "sdpa"
+    with context:
+        loss = model(**inputs).loss
+    context.backward(loss)
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_offloading_is_in_the_mix_where_codes_alone_are_too_large(stack):
@@ -119,14 +142,41 @@ def test_offloading_is_in_the_mix_where_codes_alone_are_too_large(stack):
     assert found.offloaded
 
 
-def test_a_mix_with_offloading_is_data_not_a_context(stack):
+def test_a_mix_moves_the_codes_of_the_blocks_that_it_names(stack, tmp_path):
     model, inputs = stack
-    mix = Mix((Assignment("blocks.0", "offload", 4), Assignment("", "keep")), 0.0)
-    plan = gact.plan(model, inputs)
-    with pytest.raises(ValueError, match=r"this mix offloads the codes of blocks\.0"):
-        type(plan)(**{**{name: getattr(plan, name) for name in plan.__slots__}, "choice": "mix", "mix": mix}).apply(
-            model
-        )
+    mix = Mix(
+        (
+            Assignment("blocks.0", "offload", 8),
+            Assignment("blocks.1", "offload", 4),
+            Assignment("blocks.2", "recompute", 4),
+            Assignment("blocks.3", "quantize", 4),
+            Assignment("", "keep"),
+        ),
+        0.0,
+    )
+    plan = replace(gact.plan(model, inputs), choice="mix", mix=mix, offload=str(tmp_path))
+    context = plan.apply(model, min_bytes=0)
+    step(context, model, inputs)
+    rows = context.compressor.report().rows
+    moved = {row.module.split(".")[1] for row in rows if row.offloaded_bytes}
+    assert moved == {"0", "1"}
+    assert {row.bits for row in rows if row.offloaded_bytes and row.codec == "groups"} == {4, 8}
+    assert any(row.kept_bytes and row.codec == "groups" for row in rows if row.module.startswith("blocks.3"))
+    assert {row.op for row in rows if row.module == "blocks.2"} == {"checkpoint"}
+
+
+def test_a_plan_with_a_directory_chooses_and_applies_offloading(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "QUEUE_BYTES", 0)  # these codes are smaller
+    model, inputs = stack
+    loaded = Costs({4: 2e9, 8: 3e9}, {4: 3e9, 8: 4e9}, 5e9, 2e8, write=1e9, read=2e9)
+    free = gact.plan(model, inputs, levels=("L0", "L1"))
+    budget = free.level("L1").peak_bytes - 2**15
+    plan = gact.plan(model, inputs, memory=budget, costs=loaded, sizes=(), offload=str(tmp_path))
+    assert plan.choice in ("L2", "mix")
+    context = plan.apply(model)
+    step(context, model, inputs)
+    assert context.compressor.report().offloaded_bytes > 0
+    assert not list(tmp_path.iterdir())
 
 
 def exhaustive(census, costs, budget, widths):

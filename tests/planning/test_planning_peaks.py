@@ -36,10 +36,36 @@ def test_predicted_peak_is_the_measured_one(network):
     plan = gact.plan(model, inputs, loss_fn, optimizer_bytes_per_parameter=0)
     assert {"L0", "L1"} <= {level.name for level in plan.levels}
     for level in plan.levels:
-        if level.unavailable:
-            continue
+        if level.name == "CB2":
+            continue  # changes the model: below
         peak = measured(plan.apply(model, level.name, min_bytes=65536), model, inputs, loss_fn)
-        assert abs(level.peak_bytes - peak) <= WITHIN * peak, level.name
+        assert peak <= (1 + WITHIN) * level.peak_bytes, level.name
+        # How much waits to be written depends on the disk.
+        assert level.peak_bytes <= (1 + WITHIN) * peak or level.name == "L2", level.name
+    if "CB2" in {level.name for level in plan.levels}:
+        peak = measured(plan.apply(model, "CB2", min_bytes=65536), model, inputs, loss_fn)
+        assert abs(plan.level("CB2").peak_bytes - peak) <= WITHIN * peak
+
+
+@pytest.mark.parametrize("level", ["L0", "L1", "CB1"])
+def test_gradients_that_stay_count_at_every_moment(level):
+    model, inputs, loss_fn = make("gpt2", tiny=True)
+    options = {"optimizer_bytes_per_parameter": 0, "levels": [level]}
+    held = gact.plan(model, inputs, loss_fn, hold_gradients=True, **options)
+    freed = gact.plan(model, inputs, loss_fn, **options).level(level).peak_bytes
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    def step():
+        with context:
+            loss = loss_of(model, inputs, loss_fn)
+        context.backward(loss)
+
+    context = held.apply(model, level)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    peak = profile_step(step, model, [*inputs.values(), *gradients]).peak_bytes
+    assert abs(held.level(level).peak_bytes - peak) <= WITHIN * peak
+    assert held.level(level).peak_bytes > freed
 
 
 def test_planning_changes_nothing():

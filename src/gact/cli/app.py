@@ -114,9 +114,11 @@ def max_batch(
     limit: Annotated[str, typer.Option(help="Memory that the process may have.")] = "2 GiB",
     level: Annotated[list[str] | None, typer.Option(help="Level to try; all by default.")] = None,
     bits: Annotated[int, typer.Option(min=1, max=8, help="Width of codes.")] = 4,
-    start: Annotated[int, typer.Option(min=1, help="Batch to begin with.")] = 1,
+    start: Annotated[int, typer.Option(min=1, help="Batch to begin with; a small one is best.")] = 1,
+    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    scratch: Annotated[str | None, typer.Option(help="Directory on a disk for the codes of L2.")] = None,
 ) -> None:
     """Find the largest batch that really trains within a limit of memory, by trying, for each level."""
     from .max_batch import run_max_batch
 
-    run_max_batch(factory, limit, level, bits, start)
+    run_max_batch(factory, limit, level, bits, start, optimizer, scratch)

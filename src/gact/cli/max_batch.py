@@ -10,7 +10,9 @@ from ..maxbatch import MaxBatch, MaxBatchError, max_batch
 from ..maxbatch.search import AVAILABLE, Attempt
 
 
-def run_max_batch(factory: str, limit: str, levels: list[str] | None, bits: int, start: int) -> list[MaxBatch]:
+def run_max_batch(
+    factory: str, limit: str, levels: list[str] | None, bits: int, start: int, optimizer: str, scratch: str | None
+) -> list[MaxBatch]:
     """Find the largest batches and print them.
 
     Returns:
@@ -29,9 +31,12 @@ def run_max_batch(factory: str, limit: str, levels: list[str] | None, bits: int,
     try:
         for level in levels or AVAILABLE:
             console.print(f"{level}:")
-            begin = max((row.batch for row in found), default=0) or start
-            found.append(max_batch(factory, limit, level, bits=bits, start=begin, tell=tell))
-    except (ValueError, MaxBatchError) as error:
+            found.append(
+                max_batch(
+                    factory, limit, level, bits=bits, optimizer=optimizer, scratch=scratch, start=start, tell=tell
+                )
+            )
+    except (ValueError, OSError, MaxBatchError) as error:
         typer.echo(f"gact: {error}", err=True)
         raise typer.Exit(1) from None
     _print(console, found, limit)

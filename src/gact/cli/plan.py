@@ -10,6 +10,7 @@ from ..factory import call_factory
 from ..planning import Plan, plan
 from ..planning.planner import SIZES
 from ..planning.table import HEAD, rows, summary
+from ..store import StoreError
 
 _WIDTH = 100
 """Columns where the output is no terminal."""
@@ -42,7 +43,7 @@ def run_plan(
             offload=offload,
             sizes=SIZES if sizes else (),
         )
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, StoreError) as error:
         typer.echo(f"gact: {error}", err=True)
         raise typer.Exit(1) from None
     console = Console()

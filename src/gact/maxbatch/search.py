@@ -7,10 +7,16 @@ this is within the limit. So no peak is missed, however short. A watchdog reads 
 an attempt that is over the limit, to spare the machine and the time. The alternatives are not truthful: ``RLIMIT_AS``
 counts addresses, of which torch reserves gigabytes that it never touches; ``RLIMIT_DATA`` counts writable addresses,
 touched or not, and leaves out shared memory; a memory cgroup needs rights that users rarely have.
+
+NOTE: How few attempts
+The first attempt is small. What it takes beyond its predicted live tensors is what Python and the libraries take, and
+the second attempt is the largest batch that is then predicted to fit. From there on the law goes through the attempts
+themselves, which know what an allocator wastes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,15 +24,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..guards import check_count, check_memory
+from ..guards import check_choice, check_count, check_memory
+from ..levels import LEVELS, level_of
 from ..memory.resident import resident_bytes
-from ..planning.levels import LEVELS, level_of
+from .guess import Law, predictor_of
+from .trial import OPTIMIZERS, Trial
 
 _POLL = 0.02
-AVAILABLE = tuple(name for name, level in LEVELS.items() if not level.offload and not level.attention)
+AVAILABLE = tuple(LEVELS)
 
 
 class MaxBatchError(RuntimeError):
@@ -75,21 +83,25 @@ def max_batch(
     level: str = "L0",
     *,
     bits: int = 4,
+    optimizer: str = "adamw",
+    scratch: str | None = None,
     start: int = 1,
     most: int = 65536,
     tell: Callable[[Attempt], None] | None = None,
 ) -> MaxBatch:
-    """The largest batch that trains two steps within a limit.
-
-    Doubles the batch until it does not fit, then bisects, to within three parts in a hundred.
+    """The largest batch that trains two steps within a limit, to within three parts in a hundred.
 
     Args:
         factory: ``package.module:function``, which is called with a batch size and returns a model, a batch and
             possibly a loss function.
         limit: Bytes that the process may have in memory, a number or a text such as ``"2 GiB"``.
-        level: ``"L0"``, ``"checkpointing"``, ``"L1"`` or ``"CB1"``.
+        level: ``"L0"``, ``"checkpointing"``, ``"L1"``, ``"L2"``, ``"CB1"`` or ``"CB2"``. The codes of L2 go to a
+            file where the model is on the CPU.
         bits: Width of codes.
-        start: Batch to begin with.
+        optimizer: ``"adamw"`` or ``"sgd"``.
+        scratch: Existing directory in which the codes of L2 wait, in one that is removed afterwards; None for that of
+            temporary files.
+        start: Batch to begin with; a small one is best.
         most: Largest batch to try.
         tell: Called after every attempt.
 
@@ -101,48 +113,60 @@ def max_batch(
     if budget is None:
         raise ValueError('limit must be a number of bytes or a text such as "2 GiB", got None.')
     check_count("start", start, 1)
-    if level_of(level).name not in AVAILABLE:
-        raise ValueError(f"level must be one of {', '.join(map(repr, AVAILABLE))} here, got {level!r}.")
+    check_choice("optimizer", optimizer, OPTIMIZERS)
     attempts: list[Attempt] = []
+    with contextlib.ExitStack() as stack:
+        folder = scratch
+        if level_of(level).offload:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gact-", dir=scratch))
+        trial = Trial(factory, level, start, bits, optimizer, folder)
 
-    def fits(batch: int) -> bool:
-        attempts.append(attempt(factory, level, batch, bits, budget))
-        if tell is not None:
-            tell(attempts[-1])
-        return attempts[-1].fits
+        def peak(batch: int) -> int | None:
+            attempts.append(attempt(replace(trial, batch=batch), budget))
+            if tell is not None:
+                tell(attempts[-1])
+            return attempts[-1].peak_bytes if attempts[-1].fits else None
 
-    bisect(fits, start, most)
+        search(peak, budget, start, most, lambda: predictor_of(trial))
     best = max((each for each in attempts if each.fits), key=lambda each: each.batch, default=Attempt(0, False, 0, 0.0))
     return MaxBatch(level, best.batch, best.peak_bytes, best.seconds, tuple(attempts))
 
 
-def bisect(fits: Callable[[int], bool], start: int, most: int) -> int:
-    """The largest number that fits, to within three parts in a hundred; 0 if not even one does.
+def search(
+    peak: Callable[[int], int | None],
+    limit: int,
+    start: int,
+    most: int,
+    predictor: Callable[[], Callable[[int], int] | None] = lambda: None,
+) -> int:
+    """The largest batch that fits, to within three parts in a hundred; 0 if not even one does.
 
     Args:
-        fits: Whether a number fits; those below one that fits do too.
+        peak: Tries a batch: its peak, or None if it does not fit. Batches below one that fits do too.
+        limit: Bytes that a peak may have.
         start: The first to try.
         most: The last.
+        predictor: Makes what predicts the peak of live tensors at a batch, if anything does; asked once, when the
+            first attempt fits.
     """
-    low, high, guess = 0, most + 1, min(start, most)
-    while high - low > 1 + low // 32:
-        if fits(guess):
-            low = guess
-        else:
-            high = guess
-        guess = min(2 * low, most) if low and high > most else (low + high) // 2
-        if high > most and low == most:
-            break
-    return low
+    first = min(start, most)
+    law = Law(limit, most)
+    law.learn(first, peak(first))
+    if law.low and not law.is_settled:
+        law.predict(predictor())
+    while not law.is_settled:
+        batch = law.next()
+        law.learn(batch, peak(batch))
+    return law.low
 
 
-def attempt(factory: str, level: str, batch: int, bits: int, limit: int) -> Attempt:
+def attempt(trial: Trial, limit: int) -> Attempt:
     """Trains two steps in a process of its own.
 
     Raises:
         MaxBatchError: If it fails for another reason than memory.
     """
-    command = [sys.executable, "-m", "gact.maxbatch.child", factory, level, str(batch), str(bits)]
+    command = [sys.executable, "-m", "gact.maxbatch.child", json.dumps(asdict(trial))]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(command, stdout=out, stderr=errors, env=_environment())
         try:
@@ -154,18 +178,19 @@ def attempt(factory: str, level: str, batch: int, bits: int, limit: int) -> Atte
         errors.seek(0)
         printed, complaint = out.read().decode(errors="replace"), errors.read().decode(errors="replace")
     if seen > limit:
-        return Attempt(batch, False, seen, 0.0)
+        return Attempt(trial.batch, False, seen, 0.0)
     if child.returncode:
         # The system may have refused or stopped it before the watchdog looked.
         if child.returncode == -9 or "not enough memory" in complaint or "MemoryError" in complaint:
-            return Attempt(batch, False, seen, 0.0)
-        lines = complaint.strip().splitlines()[-8:]
+            return Attempt(trial.batch, False, seen, 0.0)
+        lines = complaint.strip().splitlines()[-8:] or [f"it ended with status {child.returncode} and said nothing"]
         raise MaxBatchError(
-            f"{factory} failed at level {level} with batch {batch}, and not for want of memory:\n" + "\n".join(lines)
+            f"{trial.factory} failed at level {trial.level} with batch {trial.batch}, and not for want of memory:\n"
+            + "\n".join(lines)
         )
     figures = json.loads(printed.strip().splitlines()[-1])
     peak = int(figures["peak_bytes"])
-    return Attempt(batch, peak <= limit, peak, float(figures["seconds"]))
+    return Attempt(trial.batch, peak <= limit, peak, float(figures["seconds"]))
 
 
 def _watch(child: subprocess.Popen[bytes], limit: int) -> int:

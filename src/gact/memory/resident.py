@@ -39,7 +39,15 @@ class ResidentPeak:
         """The peak in bytes."""
         if not self.available:
             return None
-        for line in (self._process / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        return None
+        return peak_resident_bytes(self._process)
+
+
+def peak_resident_bytes(process: Path = _PROCESS) -> int | None:
+    """Highest resident set of this process so far, as the kernel notes it; None where it does not.
+
+    ``getrusage`` would not do: what it gives begins with the peak of the process that started this one.
+    """
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 
 from ..codecs.groups import Groups
+from ..store.engine import STAGING_BYTES
+from ..store.spill import Blob, SpillFile
 
 WIDTHS = (2, 4, 8)
 _NUMEL = 2**21
@@ -75,18 +76,13 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _disk(directory: Path) -> tuple[float, float]:
-    """Bytes a second to and from a file, both through the system's cache as offloading goes."""
-    data = bytes(_FILE)
-    with tempfile.TemporaryFile(dir=directory) as file:
-
-        def write() -> None:
-            file.seek(0)
-            file.write(data)
-            file.flush()
-
-        def read() -> None:
-            file.seek(0)
-            file.read()
-
-        cpu = torch.device("cpu")
-        return len(data) / _seconds(write, cpu), len(data) / _seconds(read, cpu)
+    """Bytes a second to and from a file, as offloading goes: past the system's cache where that is possible."""
+    file = SpillFile(directory, STAGING_BYTES)
+    parts = (torch.zeros(_FILE, dtype=torch.uint8),)
+    blob = Blob.of(parts)
+    cpu = torch.device("cpu")
+    try:
+        write = blob.nbytes / _seconds(lambda: file.write([(blob, parts)], 0), cpu)
+        return write, blob.nbytes / _seconds(lambda: file.read(blob, 0), cpu)
+    finally:
+        file.close()

@@ -87,6 +87,12 @@ class Mix:
 
     def rules(self) -> tuple[Rule, ...]:
         """Rules for a compressor of width ``bits()``; none if nothing is compressed."""
+        if not self.offloaded:
+            return self._of_widths()
+        blocks = tuple(each.module for each in self.assignments if each.module)
+        return (*self._of_widths(), Rule(where=Owned(self.offloaded, blocks), offload=True))
+
+    def _of_widths(self) -> tuple[Rule, ...]:
         if not self.compresses:
             return ()
         blocks = tuple(each.module for each in self.assignments if each.module)
@@ -103,7 +109,7 @@ class Mix:
             compress=self.compresses,
             checkpoint=self.recomputed or False,
             bits=self.bits(),
-            rules=self.rules(),
+            rules=self._of_widths(),
             offload=self.offloaded,
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from .applied import AppliedPlan, applied
-from .levels import level_of
+from ..levels import level_of, offload_of
+from .applied import AppliedPlan, applied, applied_level
 from .mix import Mix
 from .scaling import Largest
 
@@ -26,7 +26,6 @@ class LevelPlan:
         seconds: Predicted time of a step of the example; None for exchanged attention, whose speed is not known.
         batch: Largest batch that fits.
         sequence: Largest sequence that fits with the example's batch.
-        unavailable: Why this cannot be run here; ``""`` if it can.
     """
 
     name: str
@@ -35,7 +34,6 @@ class LevelPlan:
     seconds: float | None
     batch: Largest | None = None
     sequence: Largest | None = None
-    unavailable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class Plan:
         choice: Name of the fastest way that fits; ``""`` if none does or no memory was given.
         mix: The fastest mix of techniques that fits, where plain training does not.
         note: What to know besides.
+        offload: Directory that codes may be moved to; None if none was given.
     """
 
     memory: int | None
@@ -63,6 +62,7 @@ class Plan:
     choice: str = ""
     mix: Mix | None = None
     note: str = ""
+    offload: str | None = None
 
     def __str__(self) -> str:
         from .table import text
@@ -83,30 +83,26 @@ class Plan:
     def apply(self, model: nn.Module, level: str | None = None, **options: Any) -> AppliedPlan:
         """A context around forward that trains as planned.
 
+        Codes that are to lie elsewhere go to the directory of the plan; without one, to host memory, or to a file in
+        the directory for temporary files where the model is on the CPU. ``"CB2"`` switches the attention of the model
+        for good.
+
         Args:
             model: The network.
             level: A level instead of the choice.
             **options: More arguments of ``Compressor``. Widths are as planned (``adaptive=False``) unless they say so.
 
         Raises:
-            ValueError: If nothing was chosen, or what was chosen is not available.
+            ValueError: If nothing was chosen, or there is no such level.
         """
         name = self.choice if level is None else level
         if not name:
             raise ValueError(f"this plan has chosen nothing: {self.note} Pass level=, or plan for more memory.")
-        if name == MIX and self.mix is not None:
-            if self.mix.offloaded:
-                raise ValueError(
-                    f"this mix offloads the codes of {', '.join(self.mix.offloaded)}; plan.mix.assignments has it as "
-                    "data. Plan without offload= to have a mix that can be applied."
-                )
-            return applied(
-                model,
-                self.mix.compresses,
-                self.mix.recomputed or False,
-                {"adaptive": False, "bits": self.mix.bits(), "rules": self.mix.rules(), **options},
-            )
-        chosen = level_of(name)
-        if chosen.offload or chosen.attention:
-            raise ValueError(f"level {name!r} cannot be applied by a plan: {self.level(name).unavailable}.")
-        return applied(model, chosen.compress, chosen.checkpoint, {"adaptive": False, "bits": self.bits, **options})
+        offload = None if self.offload is None else f"disk:{self.offload}"
+        if name != MIX or self.mix is None:
+            settings = {"adaptive": False, "bits": self.bits, **options}
+            return applied_level(model, level_of(name), offload, settings)
+        settings = {"adaptive": False, "bits": self.mix.bits(), "rules": self.mix.rules(), **options}
+        if self.mix.offloaded:
+            settings = {"offload": offload or offload_of(model), **settings}
+        return applied(model, self.mix.compresses, self.mix.recomputed or False, settings)

@@ -12,18 +12,20 @@ import torch
 from torch import nn
 
 from ..guards import check_bits, check_choice
+from ..levels import LEVELS, Level, level_of
 from .census import Census, take_census
 from .costs import Costs, measure_costs
 from .devices import budget_of
-from .levels import LEVELS, Level, level_of
 from .mix import Mix, uniform
 from .plan import MIX, LevelPlan, Plan
 from .predict import Predictor, Run, Way, can_exchange_attention
 from .scaling import largest
-from .solve import plain_seconds, seconds_of, solve
+from .solve import again_seconds, plain_seconds, seconds_of, solve
 from .subject import LossFunction, Subject
 
 SIZES = ("batch", "sequence")
+_GAIN = 0.985
+"""A mix must be predicted to take less than this share of a level's time: predictions are no better than that."""
 
 
 def plan(
@@ -40,6 +42,7 @@ def plan(
     sizes: Sequence[str] = SIZES,
     levels: Sequence[str] | None = None,
     costs: Costs | None = None,
+    hold_gradients: bool = False,
 ) -> Plan:
     """Predicts what training would take in every way, without running it: nothing of the model's size is allocated.
 
@@ -60,6 +63,8 @@ def plan(
             predictions of each level.
         levels: Names of the levels to predict; all by default.
         costs: Speeds of the machine; measured here in about a second if a choice depends on them.
+        hold_gradients: Whether gradients stay in memory from step to step, as where they are accumulated, lie in
+            buckets, or are set to zero rather than freed. They then count at every moment of the step.
 
     Returns:
         Peaks, sizes and choice.
@@ -75,14 +80,14 @@ def plan(
     chosen = [level_of(name) for name in levels] if levels is not None else list(LEVELS.values())
     on_cuda = torch.device("cuda") if device is not None and torch.cuda.is_available() else None
     subject = Subject(model, inputs, loss_fn, on_cuda, sequence_dim)
-    predictor = Predictor(subject, on_gpu=device is not None and on_cuda is None)
+    predictor = Predictor(subject, device is not None and on_cuda is None, hold_gradients)
     state = sum(each.numel() for each in subject.model.parameters() if each.requires_grad)
     planner = _Planner(predictor, bits, int(state * optimizer_bytes_per_parameter), budget)
     planner.check()
     if budget is not None or costs is not None:
         planner.price(costs or measure_costs(directory=offload))
     found = [planner.level(level, sizes) for level in chosen if planner.why_not(level) is None]
-    return planner.choose(found, widths=tuple(sorted({bits, 8})))
+    return replace(planner.choose(found, widths=tuple(sorted({bits, 8}))), offload=offload)
 
 
 class _Planner:
@@ -148,7 +153,6 @@ class _Planner:
             peak,
             None if budget is None else peak <= budget,
             self._seconds(level),
-            unavailable=_unavailable(level),
         )
         if budget is None:
             return found
@@ -166,6 +170,8 @@ class _Planner:
         if level.offload and not self._costs.write:
             return None
         added = seconds_of(self._uniform(level), self._census, self._costs)
+        if level.compresses_again:
+            added += again_seconds(self._census, self._costs, self._bits)
         return plain_seconds(self._census, self._costs) + added
 
     def _uniform(self, level: Level) -> Mix:
@@ -187,13 +193,13 @@ class _Planner:
             mix, note = None, "no mix was looked for: pip install scipy (gact's extra 'plan')."
         else:
             mix, note = self._mix(budget, widths), ""
-        usable = [each for each in levels if each.fits and not each.unavailable and each.seconds is not None]
+        usable = [each for each in levels if each.fits and each.seconds is not None]
         best = min(usable, key=lambda each: each.seconds or 0.0, default=None)
         assert self._census is not None
         assert self._costs is not None
         if mix is not None:
             seconds = plain_seconds(self._census, self._costs) + mix.seconds
-            if best is None or best.seconds is None or seconds < best.seconds:
+            if best is None or best.seconds is None or seconds < _GAIN * best.seconds:
                 mix = replace(mix, peak=mix.peak + self._extra)
                 levels = [*levels, LevelPlan(MIX, mix.peak, True, seconds)]
                 return replace(found, levels=tuple(levels), choice=MIX, mix=mix, note=note)
@@ -213,9 +219,3 @@ class _Planner:
 
 def _peak_of(run: Run, offload: bool) -> int:
     return run.peak_offloaded if offload else run.peak
-
-
-def _unavailable(level: Level) -> str:
-    if level.offload:
-        return "its codes must be offloaded"
-    return "attention must be exchanged in the model" if level.attention else ""

@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..checkpointing import Checkpointing
+from ..blocks import find_blocks
 from ..compressor import Compressor
+from ..levels import Level
 from ..rules import Rule
+from ..store.disk import QUEUE_BYTES
+from .applied import applied
 from .fakes import AsOnGpu, AsOnGpuAgain
-from .levels import Level
 from .subject import Subject
 from .tracker import Tracker, Watch
 
@@ -35,8 +37,8 @@ class Run:
 
     Attributes:
         peak: Highest bytes of tensors alive: parameters, gradients, batch, activations, codes.
-        peak_offloaded: The same if the codes that the way offloads lay elsewhere, but for two of the largest, which
-            are on their way.
+        peak_offloaded: The same if the codes that the way offloads lay elsewhere, but for those on their way: two of
+            the largest, and what a store holds of others.
         compressor: The compressor that ran, with its figures; None in plain training.
     """
 
@@ -56,6 +58,7 @@ class Way:
         bits: Width of a code.
         rules: What is done with some tensors.
         offload: Blocks whose codes lie elsewhere; None for all.
+        again: Whether what blocks save when they run again is compressed too.
     """
 
     compress: bool = False
@@ -64,11 +67,12 @@ class Way:
     bits: int = 4
     rules: tuple[Rule, ...] = ()
     offload: tuple[str, ...] | None = None
+    again: bool = False
 
     @classmethod
     def of(cls, level: Level, bits: int) -> Way:
         """The way of a level."""
-        return cls(level.compress, level.checkpoint, level.attention, bits)
+        return cls(level.compress, level.checkpoint, level.attention, bits, again=level.compresses_again)
 
 
 class Predictor:
@@ -77,11 +81,13 @@ class Predictor:
     Args:
         subject: The model and its batch, without data.
         on_gpu: Whether ops are to save what they save on a GPU though tensors pretend to be on a CPU.
+        hold_gradients: Whether gradients stay in memory from step to step.
     """
 
-    def __init__(self, subject: Subject, on_gpu: bool = False) -> None:
+    def __init__(self, subject: Subject, on_gpu: bool = False, hold_gradients: bool = False) -> None:
         self.subject = subject
         self._on_gpu = on_gpu
+        self._hold_gradients = hold_gradients
         self._known: dict[Any, Run] = {}
 
     def run(self, way: Way, batch: int | None = None, length: int | None = None) -> Run:
@@ -98,26 +104,31 @@ class Predictor:
         model.zero_grad(set_to_none=True)
         inputs = subject.inputs(batch, length)
         tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        compressor = Compressor(model, bits=way.bits, adaptive=False, rules=way.rules) if way.compress else None
-        checkpointing = _checkpointing(model, way.checkpoint)
+        options = {"bits": way.bits, "adaptive": False, "rules": way.rules, "compress_again": way.again}
+        context = applied(model, way.compress, way.checkpoint, options)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_quietly())
             if way.attention:
                 stack.enter_context(_exchanged_attention(model))
             if self._on_gpu:
                 stack.enter_context(AsOnGpu())
-                _again_on_gpu(checkpointing)
+                _again_on_gpu(model, way.checkpoint)
             stack.enter_context(subject.mode)
             elsewhere = stack.enter_context(_Running(model, way.offload))
-            alive = [*model.parameters(), *model.buffers(), *tensors]
+            if self._hold_gradients:
+                for parameter in model.parameters():
+                    parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            alive = [*model.parameters(), *model.buffers(), *tensors, *gradients]
             tracker = stack.enter_context(Tracker(alive, watch, elsewhere))
-            with compressor or contextlib.nullcontext(), checkpointing:
+            with context:
                 loss = subject.loss(inputs)
+            del gradients, alive
             loss.backward()
             del loss
         model.zero_grad(set_to_none=True)
-        offloaded = tracker.peak_without_codes + 2 * tracker.largest_code
-        return Run(tracker.peak, min(tracker.peak, offloaded), compressor)
+        offloaded = tracker.peak_without_codes + 2 * tracker.largest_code + QUEUE_BYTES
+        return Run(tracker.peak, min(tracker.peak, offloaded), context.compressor)
 
 
 class _Running:
@@ -146,18 +157,12 @@ class _Running:
         self._depth += by
 
 
-def _again_on_gpu(checkpointing: contextlib.AbstractContextManager[Any]) -> None:
+def _again_on_gpu(model: nn.Module, choice: bool | tuple[str, ...]) -> None:
     """Has the blocks of a copy that run again do so as on a GPU."""
-    blocks = checkpointing.blocks if isinstance(checkpointing, Checkpointing) else {}
+    blocks = {} if choice is False else find_blocks(model, None if choice is True else choice)
     for module in blocks.values():
         if not isinstance(module.forward, AsOnGpuAgain):
             module.forward = AsOnGpuAgain(module.forward)
-
-
-def _checkpointing(model: nn.Module, choice: bool | tuple[str, ...]) -> contextlib.AbstractContextManager[Any]:
-    if choice is False:
-        return contextlib.nullcontext()
-    return Checkpointing(model, None if choice is True else choice)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,11 @@ from .base import Parts
 from .engine import Engine, Entry
 from .errors import StoreError
 
+QUEUE_BYTES = 32 * 2**20
+"""What may wait to be written. It is part of the peak, and more of it does not write faster: eight writes."""
+PREFETCH_BYTES = 32 * 2**20
+"""What may wait to be used."""
+
 
 class DiskTicket:
     """Parts in the file of a ``DiskStore``.
@@ -54,7 +59,11 @@ class DiskStore:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, queue_bytes: int = 64 * 2**20, prefetch_bytes: int = 64 * 2**20
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        queue_bytes: int = QUEUE_BYTES,
+        prefetch_bytes: int = PREFETCH_BYTES,
     ) -> None:
         self.directory = Path(directory)
         self.name = f"disk:{directory}"
