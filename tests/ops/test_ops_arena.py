@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gact import allocator
 from gact.ops import arena, cpu
 
 MIB = 2**20
@@ -30,11 +31,17 @@ def quantize(mib: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(autouse=True)
-def _empty_arena() -> Iterator[None]:
+def _empty_arena(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is kept before a test, and the allocator, to which the arena gives way, is off during it."""
+    monkeypatch.setattr(allocator._State, "decided", allocator._State.decided)
+    served = allocator.allocator_status().enabled
+    allocator.use_allocator(False)
     arena.limit(0)
     arena.limit(USUAL)
     yield
     arena.limit(USUAL)
+    if served:
+        allocator.use_allocator()
 
 
 @keeps
