@@ -123,25 +123,68 @@ Rebuild rebuild_of(const std::vector<Tensor>& lines, const std::vector<int64_t>&
   return how;
 }
 
-void rebuild_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, int64_t seed,
-                  std::vector<Tensor> lines, std::vector<int64_t> inner, std::optional<Tensor> mask, double on,
-                  bool add) {
+// Codes and what is made of them; what it points to lives as long as the tensors.
+Term term_of(const Tensor& codes, const Tensor& metadata, int64_t bits, int64_t group_size, int64_t seed,
+             const Rebuild& how, int64_t numel) {
   check_code(bits, group_size);
-  const Element element = element_of(out.scalar_type());
-  STD_TORCH_CHECK(element != Element::kFloat64, "dtype must be float32, float16 or bfloat16, got float64.");
-  check_dense(out, "out");
-  const int64_t numel = out.numel();
   check_bytes(codes, "codes", code_bytes(numel, static_cast<int>(bits)));
   STD_TORCH_CHECK(!check_metadata(metadata, group_count(numel, group_size)),
                   "metadata must be bfloat16: codes of float64 tensors are not rebuilt in one pass.");
-  const Rebuild how = rebuild_of(lines, inner, mask, on, add, numel);
-  const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
-  const void* fields = metadata.const_data_ptr();
+  return {static_cast<const uint8_t*>(codes.const_data_ptr()), metadata.const_data_ptr(), static_cast<int>(bits),
+          group_size, static_cast<uint64_t>(seed), how};
+}
+
+Element rebuilt_element(const Tensor& out) {
+  const Element element = element_of(out.scalar_type());
+  STD_TORCH_CHECK(element != Element::kFloat64, "dtype must be float32, float16 or bfloat16, got float64.");
+  check_dense(out, "out");
+  return element;
+}
+
+void rebuild_terms(const Tensor& out, Element element, const Term* terms, int64_t count) {
+  const int64_t numel = out.numel();
   void* to = out.mutable_data_ptr();
   const auto kernel = active_kernels().rebuild[static_cast<int>(element)];
-  for_groups(numel, group_size < kExactGroup ? kExactGroup : group_size, [=, &how](int64_t begin, int64_t end) {
-    kernel(in, fields, numel, static_cast<int>(bits), group_size, static_cast<uint64_t>(seed), how, to, begin, end);
-  });
+  for_groups(numel, kRebuildTile,
+             [=](int64_t begin, int64_t end) { kernel(terms, count, numel, to, begin, end); });
+}
+
+void rebuild_into(Tensor out, Tensor codes, Tensor metadata, int64_t bits, int64_t group_size, int64_t seed,
+                  std::vector<Tensor> lines, std::vector<int64_t> inner, std::optional<Tensor> mask, double on,
+                  bool add) {
+  const Element element = rebuilt_element(out);
+  const int64_t numel = out.numel();
+  const Term term =
+      term_of(codes, metadata, bits, group_size, seed, rebuild_of(lines, inner, mask, on, add, numel), numel);
+  rebuild_terms(out, element, &term, 1);
+}
+
+void rebuild_sum_into(Tensor out, std::vector<Tensor> codes, std::vector<Tensor> metadata, std::vector<int64_t> bits,
+                      std::vector<int64_t> group_size, std::vector<int64_t> seed, std::vector<Tensor> lines,
+                      std::vector<int64_t> inner, std::vector<int64_t> line_count,
+                      std::vector<std::optional<Tensor>> mask, std::vector<double> on, bool add) {
+  const size_t count = codes.size();
+  for (const size_t each : {metadata.size(), bits.size(), group_size.size(), seed.size(), line_count.size(),
+                            mask.size(), on.size()})
+    STD_TORCH_CHECK(each == count, "every list but lines and inner must have one entry for each term, got ", each,
+                    " for ", count, ".");
+  const Element element = rebuilt_element(out);
+  const int64_t numel = out.numel();
+  std::vector<Term> terms;
+  size_t from = 0;
+  for (size_t n = 0; n < count; ++n) {
+    const int64_t here = line_count[n];
+    STD_TORCH_CHECK(here >= 0 && here <= 2 && from + here <= lines.size() && lines.size() == inner.size(),
+                    "line_count must be at most 2 for each term and together as many as lines and inner.");
+    const std::vector<Tensor> own(lines.begin() + from, lines.begin() + from + here);
+    const std::vector<int64_t> neighbours(inner.begin() + from, inner.begin() + from + here);
+    terms.push_back(term_of(codes[n], metadata[n], bits[n], group_size[n], seed[n],
+                            rebuild_of(own, neighbours, mask[n], on[n], add || n > 0, numel), numel));
+    from += here;
+  }
+  STD_TORCH_CHECK(from == lines.size(),
+                  "line_count must be at most 2 for each term and together as many as lines and inner.");
+  rebuild_terms(out, element, terms.data(), static_cast<int64_t>(count));
 }
 
 int64_t count_poisoned(Tensor metadata) {
@@ -195,6 +238,7 @@ STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("dequantize", TORCH_BOX(&gact::dequantize));
   m.impl("dequantize_into", TORCH_BOX(&gact::dequantize_into));
   m.impl("rebuild_into", TORCH_BOX(&gact::rebuild_into));
+  m.impl("rebuild_sum_into", TORCH_BOX(&gact::rebuild_sum_into));
   m.impl("count_poisoned", TORCH_BOX(&gact::count_poisoned));
   m.impl("pack_bits", TORCH_BOX(&gact::pack_bits));
   m.impl("unpack_bits", TORCH_BOX(&gact::unpack_bits));

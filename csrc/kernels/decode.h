@@ -33,26 +33,42 @@ inline void decode_dithered_elements(const uint8_t* GACT_RESTRICT codes, int64_t
 // `eighths` as a part of a code, which is exact: what the shared bits add to it.
 constexpr float kMiddles[] = {0.375f, 0.125f, -0.125f, -0.375f};
 
+// Takes vectors to memory, past the caches if kStream.
 template <bool kStream, class T>
+struct Store {
+  T* GACT_RESTRICT out;
+  GACT_INLINE void operator()(int64_t i, Floats value) const { store_numbers<kStream>(out + i, clamp_to<T>(value)); }
+};
+
+// Elements i .. i + kLanes - 1 are given to emit(i, elements); the length is a multiple of kSharedLanes.
+template <class Emit>
 GACT_INLINE void decode_dithered_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale,
-                                         const SharedBits& shared, T* GACT_RESTRICT out) {
-  const Floats minimums = Floats{} + minimum;
-  const Floats scales = Floats{} + scale;
-  for (int64_t i = 0; i < length; i += kLanes) {
-    const Floats middle = look_up(kMiddles, load_words(shared.at(i)) >> SharedBits::shift(i));
-    const Floats steps = to_floats(load_bytes(codes + i)) + middle;
-    store_numbers<kStream>(out + i, clamp_to<T>(multiply_add(steps, scales, minimums)));
+                                         const SharedBits& shared, Emit emit) {
+  constexpr int64_t kParts = kSharedLanes / kLanes;
+  const Floats minimums = all(minimum);
+  const Floats scales = all(scale);
+  for (int64_t span = 0; span < length; span += kSharedSpan) {
+    const int64_t end = length - span < kSharedSpan ? length : span + kSharedSpan;
+    Words bits[kParts];
+    for (int64_t p = 0; p < kParts; ++p) bits[p] = load_words(shared.at(span + p * kLanes));
+    for (int64_t i = span; i < end; i += kSharedLanes) {
+      for (int64_t p = 0; p < kParts; ++p) {
+        const int64_t at = i + p * kLanes;
+        const Floats steps = to_floats(load_bytes(codes + at)) + look_up(kMiddles, bits[p]);
+        emit(at, multiply_add(steps, scales, minimums));
+        bits[p] = bits[p] >> 2;
+      }
+    }
   }
 }
 
-template <bool kStream, class T>
+template <class Emit>
 GACT_INLINE void decode_vectors(const uint8_t* GACT_RESTRICT codes, int64_t length, float minimum, float scale,
-                                T* GACT_RESTRICT out) {
-  const Floats minimums = Floats{} + minimum;
-  const Floats scales = Floats{} + scale;
-  for (int64_t i = 0; i < length; i += kLanes) {
-    store_numbers<kStream>(out + i, clamp_to<T>(multiply_add(to_floats(load_bytes(codes + i)), scales, minimums)));
-  }
+                                Emit emit) {
+  const Floats minimums = all(minimum);
+  const Floats scales = all(scale);
+  for (int64_t i = 0; i < length; i += kLanes)
+    emit(i, multiply_add(to_floats(load_bytes(codes + i)), scales, minimums));
 }
 #endif
 
@@ -63,8 +79,8 @@ inline void decode_group(const uint8_t* codes, int64_t length, Real minimum, Rea
   // A poisoned group goes the other way: the vectors are for numbers.
   if constexpr (sizeof(Real) == sizeof(float)) {
     if (length % kLanes == 0 && minimum * 0 + scale * 0 == 0) {
-      stream ? decode_vectors<true>(codes, length, minimum, scale, out)
-             : decode_vectors<false>(codes, length, minimum, scale, out);
+      stream ? decode_vectors(codes, length, minimum, scale, Store<true, T>{out})
+             : decode_vectors(codes, length, minimum, scale, Store<false, T>{out});
       return;
     }
   }
@@ -78,13 +94,13 @@ inline void decode_dithered_group(const uint8_t* codes, int64_t length, Real min
   const SharedBits shared(key, length);
 #ifdef GACT_SIMD
   if constexpr (sizeof(Real) == sizeof(float)) {
-    if (length % kLanes == 0) {
+    if (length % kSharedLanes == 0) {
       if (stream) {
-        decode_dithered_vectors<true>(codes, length, minimum, scale, shared, out);
+        decode_dithered_vectors(codes, length, minimum, scale, shared, Store<true, T>{out});
       } else if (length == kUsualGroup) {
-        decode_dithered_vectors<false>(codes, kUsualGroup, minimum, scale, shared, out);
+        decode_dithered_vectors(codes, kUsualGroup, minimum, scale, shared, Store<false, T>{out});
       } else {
-        decode_dithered_vectors<false>(codes, length, minimum, scale, shared, out);
+        decode_dithered_vectors(codes, length, minimum, scale, shared, Store<false, T>{out});
       }
       return;
     }

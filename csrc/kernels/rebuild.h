@@ -64,7 +64,7 @@ GACT_INLINE void finish(const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRI
   for (; i + kLanes <= length; i += kLanes) {
     Floats value = load_floats(x + i);
     if (kAdd) value = value + load_floats(out + i);
-    if (kMask) value = (Floats)((Words)(value * (Floats{} + on)) & (Words{} - load_bytes(flags + i)));
+    if (kMask) value = where(flags + i, value * all(on));
     store_floats<false>(out + i, value);
   }
 #endif
@@ -87,22 +87,125 @@ GACT_INLINE void clamp_all<Float16>(float* x, int64_t length) {
   }
 }
 
-// Blocks begin .. end - 1 of `rebuilt_at_once` elements each.
+#ifdef GACT_SIMD
+constexpr uint32_t kLaneNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// No line.
+struct Unchanged {
+  GACT_INLINE Floats operator()(Floats x) { return x; }
+};
+
+// A line for vectors one after the other. At least kLanes neighbours share a channel, so that a vector meets two at
+// most.
+struct Along {
+  const Line& line;
+  int64_t channel;
+  int64_t left;  // elements of the channel
+
+  GACT_INLINE Along(const Line& line, int64_t start)
+      : line(line), channel(start / line.inner % line.count), left(line.inner - start % line.inner) {}
+
+  GACT_INLINE Floats operator()(Floats x) {
+    Floats factor = all(line.factor[channel]);
+    Floats shift = all(line.shift[channel]);
+    if (left <= kLanes) {
+      if (++channel == line.count) channel = 0;
+      const Words here = (Words)(load_words(kLaneNumbers) < Words{} + static_cast<uint32_t>(left));
+      factor = (Floats)select(here, (Words)factor, (Words)all(line.factor[channel]));
+      shift = (Floats)select(here, (Words)shift, (Words)all(line.shift[channel]));
+      left += line.inner;
+    }
+    left -= kLanes;
+    return x * factor + shift;
+  }
+};
+
+// A vector to its place, as `finish` does.
+template <bool kAdd, bool kMask, class T, class Under>
+struct Rebuilt {
+  Under under;
+  const uint8_t* GACT_RESTRICT flags;
+  Floats on;
+  T* GACT_RESTRICT out;
+
+  GACT_INLINE void operator()(int64_t i, Floats decoded) {
+    Floats value = under(clamp_to<T>(decoded));
+    if (kAdd) value = value + load_floats(out + i);
+    if (kMask) value = where(flags + i, value * on);
+    store_floats<false>(out + i, value);
+  }
+};
+
+template <bool kAdd, bool kMask, class T, class Under>
+void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared, Under under,
+                         const uint8_t* flags, float on, T* out) {
+  const Rebuilt<kAdd, kMask, T, Under> emit{under, flags, all(on), out};
+  shared != nullptr ? decode_dithered_vectors(unpacked, kUsualGroup, minimum, scale, *shared, emit)
+                    : decode_vectors(unpacked, kUsualGroup, minimum, scale, emit);
+}
+
+template <class T, class Under>
+GACT_INLINE void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared,
+                                     Under under, const Rebuild& how, const uint8_t* flags, float on, T* out) {
+  if (how.mask != nullptr) {
+    how.add ? rebuild_usual_group<true, true>(unpacked, minimum, scale, shared, under, flags, on, out)
+            : rebuild_usual_group<false, true>(unpacked, minimum, scale, shared, under, flags, on, out);
+  } else {
+    how.add ? rebuild_usual_group<true, false>(unpacked, minimum, scale, shared, under, flags, on, out)
+            : rebuild_usual_group<false, false>(unpacked, minimum, scale, shared, under, flags, on, out);
+  }
+}
+
+// A full group of the usual size without a way through memory for each of the parts; false where it must go that way.
 template <class T>
-void rebuild(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size, uint64_t seed,
-             const Rebuild& how, void* output, int64_t begin, int64_t end) {
+GACT_INLINE bool rebuild_usual_group(const GroupCodes<float>& of, const Rebuild& how, int64_t start, int64_t length,
+                                     float on, T* out) {
+  using F = Fields<float>;
+  alignas(64) uint8_t unpacked[kUsualGroup];
+  alignas(64) uint8_t flags[kUsualGroup];
+  if (of.group_size != kUsualGroup || length != kUsualGroup || how.line_count > 1) return false;
+  if (how.line_count == 1 && how.lines[0].inner < kLanes) return false;
+  const int64_t g = start / kUsualGroup;
+  F::Field fields[2];
+  __builtin_memcpy(fields, static_cast<const uint8_t*>(of.metadata) + g * sizeof(fields), sizeof(fields));
+  const bool dithered = fields[1] & F::kSign;
+  const float minimum = F::read(fields[0]);
+  const float scale = F::read(static_cast<F::Field>(dithered ? fields[1] ^ F::kSign : fields[1]));
+  // A constant or poisoned group.
+  if (fields[1] == 0 || !(minimum * 0 + scale * 0 == 0)) return false;
+  kUnpack[of.bits](of.codes + g * code_bytes(kUsualGroup, of.bits), kUsualGroup, unpacked);
+  if (how.mask != nullptr) unpack_mask(how.mask, start, kUsualGroup, flags);
+  const SharedBits shared(group_key(of.seed, g), dithered ? kUsualGroup : 0);
+  const SharedBits* bits = dithered ? &shared : nullptr;
+  if (how.line_count == 0) {
+    rebuild_usual_group(unpacked, minimum, scale, bits, Unchanged{}, how, flags, on, out);
+  } else {
+    rebuild_usual_group(unpacked, minimum, scale, bits, Along(how.lines[0], start), how, flags, on, out);
+  }
+  return true;
+}
+#endif
+
+// Elements start .. stop - 1, from a multiple of whole groups on. Meanwhile memory is asked for from `ahead` on, one
+// element for each `share` that are computed.
+template <class T>
+void rebuild_term(const Term& term, int64_t numel, T* output, int64_t start, int64_t stop, const T* ahead,
+                  int64_t share) {
   alignas(64) float values[kLargestGroup];
   alignas(64) uint8_t flags[kLargestGroup];
-  const GroupCodes<float> groups{codes, metadata, numel, bits, group_size, seed};
-  const int64_t size = rebuilt_at_once(group_size);
+  const Rebuild& how = term.how;
+  const GroupCodes<float> groups{term.codes, term.metadata, numel, term.bits, term.group_size, term.seed};
+  const int64_t size = rebuilt_at_once(term.group_size);
   const float on = to_real(from_scalar<T>(how.on));
-  for (int64_t block = begin; block < end; ++block) {
-    const int64_t start = block * size;
-    const int64_t length = numel - start < size ? numel - start : size;
-    T* out = static_cast<T*>(output) + start;
-    prefetch_ahead<true>(out, length);
-    for (int64_t i = 0; i < length; i += group_size)
-      decode_one(groups, (start + i) / group_size, /*stream=*/false, values + i);
+  for (; start < stop; start += size) {
+    const int64_t length = stop - start < size ? stop - start : size;
+    T* out = output + start;
+    ahead = prefetch_to_write(ahead, length / share);
+#ifdef GACT_SIMD
+    if (rebuild_usual_group(groups, how, start, length, on, out)) continue;
+#endif
+    for (int64_t i = 0; i < length; i += term.group_size)
+      decode_one(groups, (start + i) / term.group_size, /*stream=*/false, values + i);
     clamp_all<T>(values, length);
     for (int n = 0; n < how.line_count; ++n) apply_line(how.lines[n], start, length, values);
     if (how.mask != nullptr) {
@@ -112,6 +215,29 @@ void rebuild(const uint8_t* codes, const void* metadata, int64_t numel, int bits
     } else {
       how.add ? finish<true, false>(values, flags, length, on, out)
               : finish<false, false>(values, flags, length, on, out);
+    }
+  }
+}
+
+// Asks for what a term reads for elements start .. start + length - 1. With several terms each is read in pieces too
+// short for the processor to see where it goes on.
+inline void prefetch_term(const Term& term, int64_t start, int64_t length) {
+  prefetch(term.codes + code_bytes(start, term.bits), code_bytes(length, term.bits));
+  const int64_t group = start / term.group_size;
+  prefetch(static_cast<const uint8_t*>(term.metadata) + 4 * group, 4 * (length / term.group_size));
+  if (term.how.mask != nullptr) prefetch(term.how.mask + code_bytes(start, 1), code_bytes(length, 1));
+}
+
+// Tiles begin .. end - 1, each of all terms one after the other.
+template <class T>
+void rebuild(const Term* terms, int64_t count, int64_t numel, void* output, int64_t begin, int64_t end) {
+  for (int64_t tile = begin; tile < end; ++tile) {
+    const int64_t start = tile * kRebuildTile;
+    const int64_t stop = numel - start < kRebuildTile ? numel : start + kRebuildTile;
+    auto* to = static_cast<T*>(output);
+    for (int64_t n = 0; n < count; ++n) {
+      if (numel - stop >= kRebuildTile) prefetch_term(terms[n], stop, kRebuildTile);
+      rebuild_term<T>(terms[n], numel, to, start, stop, to + stop + n * (kRebuildTile / count), count);
     }
   }
 }

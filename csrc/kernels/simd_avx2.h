@@ -74,6 +74,14 @@ GACT_INLINE Words load_bytes(const uint8_t* bytes) {
   return (Words)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
 }
 
+// The number in every lane.
+GACT_INLINE Floats all(float a) { return _mm256_set1_ps(a); }
+
+// Each lane whose byte is 1, and +0 where it is 0.
+GACT_INLINE Floats where(const uint8_t* bytes, Floats a) {
+  return (Floats)((Words)a & (Words{} - load_bytes(bytes)));
+}
+
 GACT_INLINE Floats to_floats(Words a) { return _mm256_cvtepi32_ps((__m256i)a); }
 
 // Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to

@@ -70,6 +70,15 @@ GACT_INLINE Words load_bytes(const uint8_t* bytes) {
   return (Words)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
 }
 
+// The number in every lane.
+GACT_INLINE Floats all(float a) { return _mm512_set1_ps(a); }
+
+// Each lane whose byte is 1, and +0 where it is 0.
+GACT_INLINE Floats where(const uint8_t* bytes, Floats a) {
+  const __m128i flags = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  return _mm512_maskz_mov_ps(_mm_test_epi8_mask(flags, flags), a);
+}
+
 GACT_INLINE Floats to_floats(Words a) { return _mm512_cvtepi32_ps((__m512i)a); }
 
 // Streaming goes past the caches, to addresses that are multiples of the vector's size; fence() makes it visible to

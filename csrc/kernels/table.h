@@ -32,8 +32,22 @@ struct Rebuild {
   double on;            // factor of a bit that is 1; a bit that is 0 erases
 };
 
-using RebuildBlocks = void (*)(const uint8_t* codes, const void* metadata, int64_t numel, int bits, int64_t group_size,
-                               uint64_t seed, const Rebuild& how, void* output, int64_t begin, int64_t end);
+// Group codes and what is made of them.
+struct Term {
+  const uint8_t* codes;
+  const void* metadata;
+  int bits;
+  int64_t group_size;
+  uint64_t seed;
+  Rebuild how;
+};
+
+// Elements that all terms are computed for before those that follow: whole groups of every size, few enough to stay in
+// the nearest cache from one term to the next.
+constexpr int64_t kRebuildTile = 2048;
+
+using RebuildTiles = void (*)(const Term* terms, int64_t count, int64_t numel, void* output, int64_t begin,
+                              int64_t end);
 using PackGroups = void (*)(const uint8_t* codes, int64_t numel, int bits, int64_t group_size, uint8_t* packed,
                             int64_t begin, int64_t end);
 
@@ -52,7 +66,7 @@ struct Kernels {
   const char* name;
   QuantizeGroups quantize[4];         // by Element
   DequantizeGroups dequantize[2][4];  // by the arithmetic (0: float32, 1: float64), then by Element
-  RebuildBlocks rebuild[3];           // by Element
+  RebuildTiles rebuild[3];            // by Element
   PackGroups pack_bits;
   PackGroups unpack_bits;
   EncodeMask encode_mask[5];          // by Element

@@ -48,6 +48,11 @@ class Derived:
         return sum(source.charge() for source in self.sources)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the region."""
+        return self.recipe.dtype
+
+    @property
     def decision(self) -> Decision:
         """Derived."""
         return Decision.derived()
@@ -141,6 +146,11 @@ class Source:
             return held.unpack()
         assert self.layout is not None
         return held.decode(self.layout)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Dtype of a held region; None for a tensor kept or copied exactly."""
+        return getattr(self.held, "dtype", None)
 
     @property
     def depth(self) -> int:

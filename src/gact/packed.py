@@ -170,6 +170,11 @@ class Encoded:
         return self.code.bits
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the region."""
+        return self.code.dtype
+
+    @property
     def decision(self) -> Decision:
         """Its codec and width."""
         return Decision.code(self.code.name, self.code.bits)
@@ -240,6 +245,7 @@ class Held(Protocol):
     Attributes:
         bits: Width of the narrowest code that its values come from.
         depth: How many recipes lie between it and codes.
+        dtype: Dtype of the region.
         decision: What the report says of it.
     """
 
@@ -249,6 +255,10 @@ class Held(Protocol):
 
     @property
     def depth(self) -> int:  # noqa: D102
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:  # noqa: D102
         ...
 
     @property

@@ -2,14 +2,16 @@
 
 A pass decodes group codes, applies the lines of a normalisation, adds what is in memory and applies a mask, each if
 there is one: see "Rebuilding" in ``docs/codes.md``. The values are those of the ops one after the other, up to their
-rounding.
+rounding. Where what is added is itself written by a pass, both run tile by tile, so that a chain of residual sums goes
+over memory once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ DTYPES = frozenset(checks.REBUILT_DTYPES)
 
 _MOST_LINES = 2
 _rebuild_into = torch.ops.gact.rebuild_into.default
+_rebuild_sum_into = torch.ops.gact.rebuild_sum_into.default
 
 
 class Decoded(Protocol):
@@ -38,12 +41,21 @@ class Base(Protocol):
     """What a pass adds to."""
 
     @property
+    def dtype(self) -> torch.dtype | None:
+        """Dtype of its value, if it may be written by a pass."""
+        ...
+
+    @property
     def is_fresh(self) -> bool:
         """Whether its value may be overwritten."""
         ...
 
     def value(self) -> Tensor:
         """The tensor."""
+        ...
+
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass that writes its value to memory of that size and stride; None if there is none."""
         ...
 
 
@@ -93,30 +105,40 @@ class Pass:
         """The same times a mask; None if it has one."""
         return replace(self, mask=mask) if self.mask is None else None
 
-    def run(self, size: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def run(self, size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """The tensor in that dense layout, in the memory of what it is added to where that is fresh and fits."""
-        value = self._added(size, stride, dtype)
+        terms = self._terms(size, stride, dtype)
+        value = terms[0]._added(size, stride, dtype)
         # Not before there is what it is added to: until then the codes of other passes may have to be there.
-        code = self.code.loaded()
-        assert isinstance(code, Groups)
-        out = code.codes.new_empty_strided(size, stride, dtype=dtype) if value is None else value
-        mask = None if self.mask is None else self.mask.erasing()
-        _rebuild_into(
-            out,
-            code.codes,
-            code.metadata,
-            code.bits,
-            code.group_size,
-            code.seed,
-            [line for line, _ in self.lines],
-            [inner for _, inner in self.lines],
-            None if mask is None else mask.codes,
-            1.0 if mask is None else mask.test.on,
-            self.base is not None,
-        )
-        if self.mask is not None and mask is None:
+        found = [term._loaded() for term in terms]
+        out = found[0].code.codes.new_empty_strided(size, stride, dtype=dtype) if value is None else value
+        if len(found) == 1:
+            _rebuild_into(out, *found[0].arguments(), value is not None)
+        else:
+            _rebuild_sum_into(out, *_joined(found), value is not None)
+        if self.mask is not None and found[-1].mask is None:
             self.mask.mask_(out)
         return out
+
+    def _terms(self, size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> list[Pass]:
+        """The passes that write the sum, the last of which is this one."""
+        terms = [self]
+        while (base := terms[-1].base) is not None and base.dtype is dtype:
+            found = base.one_pass(size, stride)
+            if found is None or not found._is_at_hand:
+                break
+            terms.append(found)
+        return terms[::-1]
+
+    @property
+    def _is_at_hand(self) -> bool:
+        """Whether it needs nothing but codes that are on their device."""
+        return isinstance(self.code, Groups) and (self.mask is None or self.mask.erasing() is not None)
+
+    def _loaded(self) -> _Term:
+        code = self.code.loaded()
+        assert isinstance(code, Groups)
+        return _Term(code, self.lines, None if self.mask is None else self.mask.erasing())
 
     def _added(self, size: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor | None:
         """What is added, in memory of that layout that may be overwritten."""
@@ -127,3 +149,37 @@ class Pass:
         if base.is_fresh and value.dtype is dtype and value.size() == size and value.stride() == stride:
             return value
         return value.new_empty_strided(size, stride, dtype=dtype).copy_(value)
+
+
+class _Term(NamedTuple):
+    """A pass with all it needs."""
+
+    code: Groups
+    lines: Lines
+    mask: Mask | None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of ``rebuild_into`` between the first and the last."""
+        code, lines, mask = self
+        which = (code.codes, code.metadata, code.bits, code.group_size, code.seed)
+        under = ([line for line, _ in lines], [inner for _, inner in lines])
+        return (*which, *under, *((None, 1.0) if mask is None else (mask.codes, mask.test.on)))
+
+
+def _joined(terms: Sequence[_Term]) -> tuple[list[Any], ...]:
+    """The arguments of ``rebuild_sum_into`` between the first and the last."""
+    columns = map(list, zip(*(term.arguments() for term in terms), strict=True))
+    codes, metadata, bits, group_size, seed, lines, inner, mask, on = columns
+    counts = [len(each) for each in lines]
+    return (
+        codes,
+        metadata,
+        bits,
+        group_size,
+        seed,
+        [*chain.from_iterable(lines)],
+        [*chain.from_iterable(inner)],
+        counts,
+        mask,
+        on,
+    )

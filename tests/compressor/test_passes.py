@@ -73,7 +73,7 @@ CHAINS = {
     "layer norm": (lambda x, y: norm(nn.LayerNorm(48))(x), (8, 13, 48), 1),
     "layer norm without bias": (lambda x, y: norm(nn.LayerNorm(48, bias=False))(x), (8, 13, 48), 1),
     "layer norm without weight": (lambda x, y: F.layer_norm(x, (13, 48)), (8, 13, 48), 1),
-    "layer norm of a sum": (lambda x, y: norm(nn.LayerNorm(48))(x) + y, (8, 13, 48), 2),
+    "layer norm of a sum": (lambda x, y: norm(nn.LayerNorm(48))(x) + y, (8, 13, 48), 1),
     "relu": (lambda x, y: F.relu(x), (40, 33), 1),
     "dropout": (lambda x, y: F.dropout(x, 0.3), (40, 33), 1),
     "relu of a norm": (lambda x, y: F.relu(batch_normed(x)), IMAGES, 1),
@@ -82,13 +82,18 @@ CHAINS = {
     "sum": (lambda x, y: x + y, (40, 33), 1),
     "sum with a vector": (lambda x, y: batch_normed(x) + torch.randn(9), IMAGES, 1),
     "sum with another op": (lambda x, y: F.gelu(x) + batch_normed(y), IMAGES, 1),
-    "residual": (residual, IMAGES, 3),
-    "residual in place": (lambda x, y: residual(x, y, inplace=True), IMAGES, 3),
-    "residual under autocast": (half(residual), IMAGES, 3),
+    "residual": (residual, IMAGES, 1),
+    "residual in place": (lambda x, y: residual(x, y, inplace=True), IMAGES, 1),
+    "residual under autocast": (half(residual), IMAGES, 1),
     "layer norm of halves": (half(lambda x, y: norm(nn.LayerNorm(48))(x)), (8, 13, 48), None),
     "float64": (lambda x, y: residual(x.double(), y.double()), IMAGES, 0),
     "a norm of another layout": (lambda x, y: norm(nn.GroupNorm(3, 6))(channels_last(x)), IMAGES, 0),
 }
+
+
+def calls(names):
+    """How many operators rebuilt something."""
+    return sum(name.startswith("gact::rebuild") for name in names)
 
 
 def rebuilt(chain, size, group_size):
@@ -116,15 +121,16 @@ def test_the_values_are_those_of_the_ops(chain, size, passes, group_size):
     assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
     tolerances = {"rtol": 0.03, "atol": 0.06} if found.dtype is torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
     torch.testing.assert_close(found, expected, **tolerances)
-    assert "gact::rebuild_into" not in others
+    assert calls(others) == 0
     if passes is not None:
-        assert names.count("gact::rebuild_into") == passes
+        assert calls(names) == passes
 
 
-def test_a_residual_chain_is_one_pass_per_term():
-    """Nothing but passes goes over memory as large as the tensor."""
+def test_a_residual_chain_goes_over_memory_once():
+    """Nothing but one operator goes over memory as large as the tensor."""
     _, (names, _) = rebuilt(residual, IMAGES, 256)
-    assert names.count("gact::rebuild_into") == 3
+    assert names.count("gact::rebuild_sum_into") == 1
+    assert calls(names) == 1
     assert not {"gact::dequantize_into", "gact::dequantize", "gact::apply_mask_", "aten::addcmul"} & set(names)
 
 

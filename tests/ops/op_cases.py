@@ -63,8 +63,12 @@ class RebuildCase(NamedTuple):
 
     def on(self, device: str) -> list[Any]:
         """The arguments on a device."""
-        moved = [each.to(device) if isinstance(each, Tensor) else each for each in self.arguments]
-        return [[line.to(device) for line in each] if isinstance(each, list) else each for each in moved]
+        moved = [_moved(each, device) for each in self.arguments]
+        return [[_moved(part, device) for part in each] if isinstance(each, list) else each for each in moved]
+
+
+def _moved(value: Any, device: str) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def rebuild_case(
@@ -86,6 +90,15 @@ def rebuild_case(
     both = [random(2 * count, torch.float32, 3).view(2, count) for count, _ in lines]
     inner = tuple(inner for _, inner in lines)
     return RebuildCase(out.to(dtype), (codes, metadata, *code, 7, both, inner, bits, 1 / 0.9, add))
+
+
+def sum_case(cases: list[RebuildCase]) -> RebuildCase:
+    """The sum of what those cases write, onto what the first adds to."""
+    columns = zip(*(case.arguments for case in cases), strict=True)
+    codes, metadata, bits, group_size, seed, lines, inner, mask, on, add = map(list, columns)
+    counts = [len(each) for each in lines]
+    joined = [each for part in lines for each in part], [each for part in inner for each in part]
+    return RebuildCase(cases[0].out, (codes, metadata, bits, group_size, seed, *joined, counts, mask, on, add[0]))
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

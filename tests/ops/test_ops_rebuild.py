@@ -12,6 +12,7 @@ from torch import Tensor
 from gact.ops import checks, cpu, reference, reference_rebuild
 
 rebuild_into = torch.ops.gact.rebuild_into.default
+rebuild_sum_into = torch.ops.gact.rebuild_sum_into.default
 quantize = torch.ops.gact.quantize.default
 encode_mask = torch.ops.gact.encode_mask.default
 NUMELS = (0, 1, 31, 33, 256, 300, 2085)
@@ -32,6 +33,32 @@ def test_same_bits_as_the_reference(
                 reference_rebuild.rebuild_into(expected, *case.arguments)
                 rebuild_into(found, *case.arguments)
                 assert op_cases.same_bits(found, expected), (numel, code, parts)
+
+
+@pytest.mark.skipif(not cpu.available(), reason="the C++ extension is not built")
+@pytest.mark.parametrize("dtype", checks.REBUILT_DTYPES)
+def test_a_sum_is_its_terms_one_after_the_other(dtype: torch.dtype, instruction_set: str) -> None:
+    """Of other widths, groups, lines and masks, over several tiles; rounded to the dtype after each term."""
+    for n, numel in enumerate((*NUMELS, 70_003)):
+        terms = [
+            op_cases.rebuild_case(
+                numel,
+                dtype,
+                ((n + k) % 8 + 1, 32 << (n + 2 * k) % 6),
+                op_cases.LINES[(n + k) % 9],
+                k % 2 == 1,
+                n % 2 == 1,
+            )
+            for k in range(4)
+        ]
+        case = op_cases.sum_case(terms)
+        expected, reference_result, found = case.out.clone(), case.out.clone(), case.out.clone()
+        for k, term in enumerate(terms):
+            rebuild_into(expected, *term.arguments[:-1], k > 0 or n % 2 == 1)
+        reference_rebuild.rebuild_sum_into(reference_result, *case.arguments)
+        rebuild_sum_into(found, *case.arguments)
+        assert op_cases.same_bits(found, expected), numel
+        assert op_cases.same_bits(reference_result, expected), numel
 
 
 @pytest.mark.parametrize("rebuild", [rebuild_into, reference_rebuild.rebuild_into], ids=["operator", "reference"])

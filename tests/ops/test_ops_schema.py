@@ -50,7 +50,13 @@ def rebuild_samples() -> list[tuple[str, tuple[Any, ...]]]:
         op_cases.rebuild_case(300, torch.bfloat16, (8, 32), ((10, 30), (30, 1)), mask=False, add=False),
         op_cases.rebuild_case(300, torch.float16, (4, 256), (), mask=True, add=False),
     ]
-    return [("rebuild_into", (case.out, *case.arguments)) for case in cases]
+    same = [case for case in cases if case.out.dtype == torch.float32]
+    other = op_cases.rebuild_case(300, torch.float32, (4, 256), (), mask=False, add=True)
+    both = op_cases.sum_case([*same, other])
+    return [
+        *(("rebuild_into", (case.out, *case.arguments)) for case in cases),
+        ("rebuild_sum_into", (both.out, *both.arguments)),
+    ]
 
 
 def exact_samples(x: Tensor, images: Tensor) -> list[tuple[str, tuple[Any, ...]]]:
@@ -140,6 +146,7 @@ def changed(arguments: tuple[Any, ...], **changes: Any) -> tuple[Any, ...]:
 LINE = torch.ones(2, 4)
 REBUILD = (torch.zeros(64), CODES, METADATA, 4, 32, 0, [LINE], [16], None, 1.0, False)
 MASK = torch.zeros(8, dtype=torch.uint8)
+SUM = (X, [CODES] * 2, [METADATA] * 2, [4, 4], [32, 32], [0, 0], [LINE], [16], [1, 0], [None, MASK], [1.0, 1.0], False)
 
 
 REFUSED = [
@@ -181,6 +188,15 @@ REFUSED = [
     ("rebuild_into", changed(REBUILD, _6=[LINE[:, ::2]]), r"lines must be contiguous float32 tensors of shape"),
     ("rebuild_into", changed(REBUILD, _7=[0]), r"inner must be positive, got 0\."),
     ("rebuild_into", changed(REBUILD, _8=MASK[:7]), r"mask must have 8 bytes .* got 7\."),
+    ("rebuild_sum_into", changed(SUM, _3=[4, 9]), r"bits must be a whole number from 1 to 8, got 9\."),
+    ("rebuild_sum_into", changed(SUM, _0=torch.zeros(64).double()), r"dtype must be float32, float16 or bfloat16, got"),
+    ("rebuild_sum_into", changed(SUM, _2=[METADATA]), r"must have one entry for each term, got 1 for 2\."),
+    ("rebuild_sum_into", changed(SUM, _9=[None]), r"must have one entry for each term, got 1 for 2\."),
+    ("rebuild_sum_into", changed(SUM, _8=[1, 1]), r"line_count must be at most 2 for each term and together as many"),
+    ("rebuild_sum_into", changed(SUM, _8=[0, 0]), r"line_count must be at most 2 for each term and together as many"),
+    ("rebuild_sum_into", changed(SUM, _8=[2, -1]), r"line_count must be at most 2 for each term and together as many"),
+    ("rebuild_sum_into", changed(SUM, _7=[16, 16]), r"line_count must be at most 2 for each term and together as many"),
+    ("rebuild_sum_into", changed(SUM, _1=[CODES, CODES[:8]]), r"codes must have 32 bytes .* got 8\."),
     ("count_poisoned", (METADATA.half(),), r"metadata must be bfloat16"),
     ("count_poisoned", (METADATA[:, :1],), r"metadata must be contiguous with shape"),
     ("count_poisoned", (METADATA.t(),), r"metadata must be contiguous with shape"),

@@ -160,8 +160,24 @@ def rebuild(device: str) -> None:
         same(found, expected, "rebuild_into", code, lines, case.out.dtype)
 
 
+def rebuild_sum(device: str) -> None:
+    """Two terms and three, with other widths, groups, lines and masks."""
+    for n, numel in enumerate((1085, 300, 2048)):
+        terms = [
+            op_cases.rebuild_case(
+                numel, checks.REBUILT_DTYPES[n], (n + k + 1, 32 << 2 * k), op_cases.LINES[n + 3 * k], k % 2 == 0, n == 1
+            )
+            for k in range(2 + n % 2)
+        ]
+        case = op_cases.sum_case(terms)
+        expected, found = case.out.clone(), case.out.to(device, copy=True)
+        reference_rebuild.rebuild_sum_into(expected, *case.arguments)
+        kernels()["rebuild_sum_into"](found, *case.on(device))
+        same(found, expected, "rebuild_sum_into", numel, case.out.dtype)
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
-    check.__name__: check for check in (quantize, lengths, specials, rebuild, masks, integers)
+    check.__name__: check for check in (quantize, lengths, specials, rebuild, rebuild_sum, masks, integers)
 }
 DEVICE_CHECKS = {**CHECKS, "every_half": every_half}
 """With those that take minutes in the interpreter."""

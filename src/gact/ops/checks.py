@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +144,46 @@ def check_rebuild(
         _check_line(line, neighbours)
     if mask is not None:
         check_bytes(mask, "mask", code_bytes(out.numel(), 1))
+
+
+def terms_of_sum(
+    codes: Sequence[Tensor],
+    metadata: Sequence[Tensor],
+    bits: Sequence[int],
+    group_size: Sequence[int],
+    seed: Sequence[int],
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    line_count: Sequence[int],
+    mask: Sequence[Tensor | None],
+    on: Sequence[float],
+    add: bool,
+) -> list[tuple[Any, ...]]:
+    """The arguments of ``rebuild_into`` but ``out`` for each term of ``rebuild_sum_into``.
+
+    Raises:
+        ValueError: If the lists do not have one entry for each term.
+    """
+    for each in (metadata, bits, group_size, seed, line_count, mask, on):
+        if len(each) != len(codes):
+            raise ValueError(
+                f"every list but lines and inner must have one entry for each term, got {len(each)} for {len(codes)}."
+            )
+    if any(count not in range(3) for count in line_count) or not sum(line_count) == len(lines) == len(inner):
+        raise ValueError("line_count must be at most 2 for each term and together as many as lines and inner.")
+    ends = list(itertools.accumulate(line_count))
+    own = [slice(end - count, end) for end, count in zip(ends, line_count, strict=True)]
+    return [
+        (*code, lines[part], inner[part], *rest, add or n > 0)
+        for n, (code, part, rest) in enumerate(
+            zip(
+                zip(codes, metadata, bits, group_size, seed, strict=True),
+                own,
+                zip(mask, on, strict=True),
+                strict=True,
+            )
+        )
+    ]
 
 
 def _check_line(line: Tensor, inner: int) -> None:

@@ -64,4 +64,41 @@ def rebuild_into(
     flat.copy_(x)
 
 
-KERNELS = (rebuild_into,)
+def rebuild_sum_into(
+    out: Tensor,
+    codes: Sequence[Tensor],
+    metadata: Sequence[Tensor],
+    bits: Sequence[int],
+    group_size: Sequence[int],
+    seed: Sequence[int],
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    line_count: Sequence[int],
+    mask: Sequence[Tensor | None],
+    on: Sequence[float],
+    add: bool,
+) -> None:
+    """``rebuild_into`` for one term after the other, each added to those before it.
+
+    Args:
+        out: As for ``rebuild_into``.
+        codes: Of each term, and so on.
+        metadata: As above.
+        bits: As above.
+        group_size: As above.
+        seed: As above.
+        lines: Lines of all terms.
+        inner: Neighbours of each line.
+        line_count: How many of the lines each term has.
+        mask: Of each term: bits that the sum up to it is multiplied by, or None.
+        on: As above.
+        add: Add the first term to what ``out`` holds.
+
+    Raises:
+        ValueError: If the arguments do not fit together.
+    """
+    for term in checks.terms_of_sum(codes, metadata, bits, group_size, seed, lines, inner, line_count, mask, on, add):
+        rebuild_into(out, *term)
+
+
+KERNELS = (rebuild_into, rebuild_sum_into)

@@ -20,6 +20,8 @@ SCHEMAS = (
     "dequantize_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size, int seed=0) -> ()",
     "rebuild_into(Tensor(a!) out, Tensor codes, Tensor metadata, int bits, int group_size, int seed, Tensor[] lines, "
     "SymInt[] inner, Tensor? mask, float on, bool add) -> ()",
+    "rebuild_sum_into(Tensor(a!) out, Tensor[] codes, Tensor[] metadata, int[] bits, int[] group_size, int[] seed, "
+    "Tensor[] lines, SymInt[] inner, int[] line_count, Tensor?[] mask, float[] on, bool add) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
     "pack_bits(Tensor codes, int bits, int group_size) -> Tensor",
     "unpack_bits(Tensor packed, int bits, int group_size, SymInt numel) -> Tensor",
@@ -81,6 +83,25 @@ def _fake_rebuild_into(
     add: bool,
 ) -> None:
     checks.check_code(bits, group_size)
+    checks.check_rebuilt_dtype(out.dtype)
+
+
+def _fake_rebuild_sum_into(
+    out: Tensor,
+    codes: Sequence[Tensor],
+    metadata: Sequence[Tensor],
+    bits: Sequence[int],
+    group_size: Sequence[int],
+    seed: Sequence[int],
+    lines: Sequence[Tensor],
+    inner: Sequence[int],
+    line_count: Sequence[int],
+    mask: Sequence[Tensor | None],
+    on: Sequence[float],
+    add: bool,
+) -> None:
+    for code in zip(bits, group_size, strict=True):
+        checks.check_code(*code)
     checks.check_rebuilt_dtype(out.dtype)
 
 
