@@ -120,6 +120,24 @@ struct Along {
   }
 };
 
+// A line for vectors one after the other, where neighbours have channels next to each other and there are as many as
+// fill vectors.
+struct Across {
+  const Line& line;
+  int64_t channel;
+
+  GACT_INLINE Across(const Line& line, int64_t start) : line(line), channel(start % line.count) {}
+
+  GACT_INLINE Floats operator()(Floats x) {
+    const Floats result = x * load_floats(line.factor + channel) + load_floats(line.shift + channel);
+    channel += kLanes;
+    if (channel == line.count) channel = 0;
+    return result;
+  }
+
+  static bool fits(const Line& line) { return line.inner == 1 && line.count % kLanes == 0; }
+};
+
 // A vector to its place, as `finish` does.
 template <bool kAdd, bool kMask, class T, class Under>
 struct Rebuilt {
@@ -164,7 +182,7 @@ GACT_INLINE bool rebuild_usual_group(const GroupCodes<float>& of, const Rebuild&
   alignas(64) uint8_t unpacked[kUsualGroup];
   alignas(64) uint8_t flags[kUsualGroup];
   if (of.group_size != kUsualGroup || length != kUsualGroup || how.line_count > 1) return false;
-  if (how.line_count == 1 && how.lines[0].inner < kLanes) return false;
+  if (how.line_count == 1 && how.lines[0].inner < kLanes && !Across::fits(how.lines[0])) return false;
   const int64_t g = start / kUsualGroup;
   F::Field fields[2];
   __builtin_memcpy(fields, static_cast<const uint8_t*>(of.metadata) + g * sizeof(fields), sizeof(fields));
@@ -179,6 +197,8 @@ GACT_INLINE bool rebuild_usual_group(const GroupCodes<float>& of, const Rebuild&
   const SharedBits* bits = dithered ? &shared : nullptr;
   if (how.line_count == 0) {
     rebuild_usual_group(unpacked, minimum, scale, bits, Unchanged{}, how, flags, on, out);
+  } else if (Across::fits(how.lines[0])) {
+    rebuild_usual_group(unpacked, minimum, scale, bits, Across(how.lines[0], start), how, flags, on, out);
   } else {
     rebuild_usual_group(unpacked, minimum, scale, bits, Along(how.lines[0], start), how, flags, on, out);
   }

@@ -45,7 +45,7 @@ def test_a_sum_is_its_terms_one_after_the_other(dtype: torch.dtype, instruction_
                 numel,
                 dtype,
                 ((n + k) % 8 + 1, 32 << (n + 2 * k) % 6),
-                op_cases.LINES[(n + k) % 9],
+                op_cases.LINES[(n + k) % len(op_cases.LINES)],
                 k % 2 == 1,
                 n % 2 == 1,
             )
