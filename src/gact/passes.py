@@ -169,17 +169,6 @@ class _Term(NamedTuple):
 def _joined(terms: Sequence[_Term]) -> tuple[list[Any], ...]:
     """The arguments of ``rebuild_sum_into`` between the first and the last."""
     columns = map(list, zip(*(term.arguments() for term in terms), strict=True))
-    codes, metadata, bits, group_size, seed, lines, inner, mask, on = columns
-    counts = [len(each) for each in lines]
-    return (
-        codes,
-        metadata,
-        bits,
-        group_size,
-        seed,
-        [*chain.from_iterable(lines)],
-        [*chain.from_iterable(inner)],
-        counts,
-        mask,
-        on,
-    )
+    *which, lines, inner, mask, on = columns
+    joined = ([*chain.from_iterable(each)] for each in (lines, inner))
+    return (*which, *joined, [len(each) for each in lines], mask, on)

@@ -45,13 +45,13 @@ def batch_normed(x):
     return norm(nn.BatchNorm2d(6, dtype=x.dtype if x.dtype is torch.float64 else None))(x)
 
 
-def residual(x, y, inplace=False):
+def residual(x, y, inplace=False, act=F.relu):
     """Two residual blocks after each other, without their convolutions."""
-    first = F.relu(batch_normed(x), inplace=inplace)
+    first = act(batch_normed(x), inplace=inplace)
     second = batch_normed(y)
     second += first
-    third = F.relu(second, inplace=inplace)
-    return F.relu(batch_normed(x) + third, inplace=inplace)
+    third = act(second, inplace=inplace)
+    return act(batch_normed(x) + third, inplace=inplace)
 
 
 def half(op):
@@ -84,6 +84,7 @@ CHAINS = {
     "sum with another op": (lambda x, y: F.gelu(x) + batch_normed(y), IMAGES, 1),
     "residual": (residual, IMAGES, 1),
     "residual in place": (lambda x, y: residual(x, y, inplace=True), IMAGES, 1),
+    "residual with leaky relus": (lambda x, y: residual(x, y, act=F.leaky_relu), IMAGES, None),
     "residual under autocast": (half(residual), IMAGES, 1),
     "layer norm of halves": (half(lambda x, y: norm(nn.LayerNorm(48))(x)), (8, 13, 48), None),
     "float64": (lambda x, y: residual(x.double(), y.double()), IMAGES, 0),
