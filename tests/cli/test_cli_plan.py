@@ -44,7 +44,7 @@ def test_plan_without_memory_predicts_only():
     [
         (["made_for_plans"], "must be named as package.module:function"),
         (["made_for_plans:none"], "has no function 'none'"),
-        (["made_for_plans:no_loss"], "a plan needs a loss"),
+        (["made_for_plans:no_loss"], "backward needs a loss"),
         (["made_for_plans:build", "--memory", "much"], "memory must be a number of bytes"),
         (["made_for_plans:build", "--device", "K80"], "device must be one of"),
         (["made_for_plans:build", "--device", "T4", "--memory", "1 GiB"], "pass either memory or device"),

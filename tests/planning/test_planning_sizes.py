@@ -109,7 +109,7 @@ def test_devices_leave_room_for_their_context():
 
 def test_errors_say_what_to_do():
     linear, x = nn.Linear(4, 4), torch.randn(2, 4)
-    with pytest.raises(ValueError, match=r"a plan needs a loss.*Linear returned a tensor of shape \[2, 4\].*loss_fn"):
+    with pytest.raises(ValueError, match=r"backward needs a loss.*Linear returned a tensor of shape \[2, 4\].*loss_fn"):
         gact.plan(linear, x)
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got int"):
         gact.plan(3, x)
