@@ -50,6 +50,19 @@ def test_predictions_and_a_straight_law_take_few_attempts(waste):
     assert len(asked) <= 5
 
 
+def test_a_law_that_is_too_careful_is_not_followed_step_by_step():
+    """Peaks that grow less and less, so that every guess fits and is hardly more than the last."""
+    asked = []
+
+    def peak(batch):
+        asked.append(batch)
+        size = round(2**20 * batch**0.9)
+        return size if size <= 2**20 * 515.5**0.9 else None
+
+    assert 498 <= search.search(peak, round(2**20 * 515.5**0.9), 1, 65536, lambda: lambda batch: 2**18 * batch) <= 515
+    assert len(asked) <= 7
+
+
 def test_a_law_that_is_too_hopeful_is_not_followed_to_the_end():
     """Peaks that jump beyond what the small batches say."""
     asked = []

@@ -41,7 +41,12 @@ class Law:
     @property
     def is_settled(self) -> bool:
         """Whether the largest batch is known to within three parts in a hundred."""
-        return self.high - self.low <= 1 + self.low // 32
+        return self.high - self.low <= self._close
+
+    @property
+    def _close(self) -> int:
+        """Three parts in a hundred of what fits, and at least 1."""
+        return 1 + self.low // 32
 
     def learn(self, batch: int, peak: int | None) -> None:
         """Adds an attempt.
@@ -66,11 +71,12 @@ class Law:
             return max(1, self.high // 2)
         aim = self._aim()
         if self.high > self._most:  # nothing was too large so far
-            return min(max(aim, self.low + 1), self._most)
+            return min(max(aim, self.low + self._close), self._most)
         if aim >= self.high:
             # The law is too hopeful: what it says has been refused. A quarter of what is left is given up.
             return self.high - max(1, (self.high - self.low) // 4)
-        return max(aim, self.low + 1)
+        # Nothing closer to what fits: if it does not fit, which is soon known, the search is over.
+        return max(aim, self.low + self._close)
 
     def _aim(self) -> int:
         """The largest batch that fits as far as is known."""

@@ -108,8 +108,8 @@ def loss_of(model: nn.Module, inputs: Any, loss_fn: LossFunction | None = None) 
     if not isinstance(result, Tensor) or result.numel() != 1 or not result.requires_grad:
         shown = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
         raise ValueError(
-            f"backward needs a loss: one number with a gradient; {what} {shown}. Pass loss_fn, which is called with the "
-            "model and the inputs and returns the loss, or labels if the model makes a loss of them."
+            f"backward needs a loss: one number with a gradient; {what} {shown}. Pass loss_fn, which is called with "
+            "the model and the inputs and returns the loss, or labels if the model makes a loss of them."
         )
     return result
 
