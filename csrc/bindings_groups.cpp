@@ -168,22 +168,26 @@ void rebuild_sum_into(Tensor out, std::vector<Tensor> codes, std::vector<Tensor>
                             mask.size(), on.size()})
     STD_TORCH_CHECK(each == count, "every list but lines and inner must have one entry for each term, got ", each,
                     " for ", count, ".");
+  bool fit = lines.size() == inner.size();
+  size_t lines_left = lines.size();
+  for (const int64_t here : line_count) {
+    fit = fit && here >= 0 && here <= 2;
+    lines_left -= static_cast<size_t>(here);
+  }
+  STD_TORCH_CHECK(fit && lines_left == 0,
+                  "line_count must be at most 2 for each term and together as many as lines and inner.");
   const Element element = rebuilt_element(out);
   const int64_t numel = out.numel();
   std::vector<Term> terms;
-  size_t from = 0;
+  int64_t from = 0;
   for (size_t n = 0; n < count; ++n) {
-    const int64_t here = line_count[n];
-    STD_TORCH_CHECK(here >= 0 && here <= 2 && from + here <= lines.size() && lines.size() == inner.size(),
-                    "line_count must be at most 2 for each term and together as many as lines and inner.");
-    const std::vector<Tensor> own(lines.begin() + from, lines.begin() + from + here);
-    const std::vector<int64_t> neighbours(inner.begin() + from, inner.begin() + from + here);
+    const int64_t to = from + line_count[n];
+    const std::vector<Tensor> own(lines.begin() + from, lines.begin() + to);
+    const std::vector<int64_t> neighbours(inner.begin() + from, inner.begin() + to);
     terms.push_back(term_of(codes[n], metadata[n], bits[n], group_size[n], seed[n],
                             rebuild_of(own, neighbours, mask[n], on[n], add || n > 0, numel), numel));
-    from += here;
+    from = to;
   }
-  STD_TORCH_CHECK(from == lines.size(),
-                  "line_count must be at most 2 for each term and together as many as lines and inner.");
   rebuild_terms(out, element, terms.data(), static_cast<int64_t>(count));
 }
 

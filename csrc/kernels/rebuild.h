@@ -55,18 +55,24 @@ inline void unpack_mask(const uint8_t* mask, int64_t start, int64_t length, uint
   }
 }
 
+#ifdef GACT_SIMD
+// What `finish` does, for a vector.
+template <bool kAdd, bool kMask, class T>
+GACT_INLINE void finish_vector(Floats value, const uint8_t* flags, Floats on, T* out) {
+  if (kAdd) value = value + load_floats(out);
+  if (kMask) value = where(flags, value * on);
+  store_floats<false>(out, value);
+}
+#endif
+
 // Adds what is there if kAdd, then multiplies by `on` or erases if kMask, and writes.
 template <bool kAdd, bool kMask, class T>
 GACT_INLINE void finish(const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRICT flags, int64_t length, float on,
                         T* GACT_RESTRICT out) {
   int64_t i = 0;
 #ifdef GACT_SIMD
-  for (; i + kLanes <= length; i += kLanes) {
-    Floats value = load_floats(x + i);
-    if (kAdd) value = value + load_floats(out + i);
-    if (kMask) value = where(flags + i, value * all(on));
-    store_floats<false>(out + i, value);
-  }
+  for (; i + kLanes <= length; i += kLanes)
+    finish_vector<kAdd, kMask>(load_floats(x + i), flags + i, all(on), out + i);
 #endif
   for (; i < length; ++i) {
     float value = x[i];
@@ -138,7 +144,7 @@ struct Across {
   static bool fits(const Line& line) { return line.inner == 1 && line.count % kLanes == 0; }
 };
 
-// A vector to its place, as `finish` does.
+// Takes decoded vectors under a line, then to their place.
 template <bool kAdd, bool kMask, class T, class Under>
 struct Rebuilt {
   Under under;
@@ -147,10 +153,7 @@ struct Rebuilt {
   T* GACT_RESTRICT out;
 
   GACT_INLINE void operator()(int64_t i, Floats decoded) {
-    Floats value = under(clamp_to<T>(decoded));
-    if (kAdd) value = value + load_floats(out + i);
-    if (kMask) value = where(flags + i, value * on);
-    store_floats<false>(out + i, value);
+    finish_vector<kAdd, kMask>(under(clamp_to<T>(decoded)), flags + i, on, out + i);
   }
 };
 
@@ -220,7 +223,8 @@ void rebuild_term(const Term& term, int64_t numel, T* output, int64_t start, int
   for (; start < stop; start += size) {
     const int64_t length = stop - start < size ? stop - start : size;
     T* out = output + start;
-    ahead = prefetch_to_write(ahead, length / share);
+    prefetch<true>(ahead, length / share * static_cast<int64_t>(sizeof(T)));
+    ahead += length / share;
 #ifdef GACT_SIMD
     if (rebuild_usual_group(groups, how, start, length, on, out)) continue;
 #endif
@@ -242,10 +246,10 @@ void rebuild_term(const Term& term, int64_t numel, T* output, int64_t start, int
 // Asks for what a term reads for elements start .. start + length - 1. With several terms each is read in pieces too
 // short for the processor to see where it goes on.
 inline void prefetch_term(const Term& term, int64_t start, int64_t length) {
-  prefetch(term.codes + code_bytes(start, term.bits), code_bytes(length, term.bits));
+  prefetch<false>(term.codes + code_bytes(start, term.bits), code_bytes(length, term.bits));
   const int64_t group = start / term.group_size;
-  prefetch(static_cast<const uint8_t*>(term.metadata) + 4 * group, 4 * (length / term.group_size));
-  if (term.how.mask != nullptr) prefetch(term.how.mask + code_bytes(start, 1), code_bytes(length, 1));
+  prefetch<false>(static_cast<const uint8_t*>(term.metadata) + 4 * group, 4 * (length / term.group_size));
+  if (term.how.mask != nullptr) prefetch<false>(term.how.mask + code_bytes(start, 1), code_bytes(length, 1));
 }
 
 // Tiles begin .. end - 1, each of all terms one after the other.

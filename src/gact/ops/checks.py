@@ -159,7 +159,20 @@ def terms_of_sum(
     on: Sequence[float],
     add: bool,
 ) -> list[tuple[Any, ...]]:
-    """The arguments of ``rebuild_into`` but ``out`` for each term of ``rebuild_sum_into``.
+    """The arguments of ``rebuild_into`` but ``out`` for each term of ``rebuild_sum_into``, whose own these are.
+
+    Args:
+        codes: Of each term; so are metadata, bits, group_size and seed, each as for ``rebuild_into``.
+        metadata: See codes.
+        bits: See codes.
+        group_size: See codes.
+        seed: See codes.
+        lines: Lines of all terms, one after the other.
+        inner: Neighbours in one channel of each line.
+        line_count: How many of the lines each term has.
+        mask: Of each term: bits that the sum up to it is multiplied by, or None.
+        on: Of each term: factor where such a bit is 1.
+        add: Add the first term to what ``out`` holds, as all others are.
 
     Raises:
         ValueError: If the lists do not have one entry for each term.
@@ -171,19 +184,13 @@ def terms_of_sum(
             )
     if any(count not in range(3) for count in line_count) or not sum(line_count) == len(lines) == len(inner):
         raise ValueError("line_count must be at most 2 for each term and together as many as lines and inner.")
-    ends = list(itertools.accumulate(line_count))
-    own = [slice(end - count, end) for end, count in zip(ends, line_count, strict=True)]
-    return [
-        (*code, lines[part], inner[part], *rest, add or n > 0)
-        for n, (code, part, rest) in enumerate(
-            zip(
-                zip(codes, metadata, bits, group_size, seed, strict=True),
-                own,
-                zip(mask, on, strict=True),
-                strict=True,
-            )
-        )
-    ]
+    under = iter(zip(lines, inner, strict=True))
+    terms = []
+    for n, count in enumerate(line_count):
+        own = [*itertools.islice(under, count)]
+        code = (codes[n], metadata[n], bits[n], group_size[n], seed[n])
+        terms.append((*code, [line for line, _ in own], [each for _, each in own], mask[n], on[n], add or n > 0))
+    return terms
 
 
 def _check_line(line: Tensor, inner: int) -> None:

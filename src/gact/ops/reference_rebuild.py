@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,40 +65,17 @@ def rebuild_into(
     flat.copy_(x)
 
 
-def rebuild_sum_into(
-    out: Tensor,
-    codes: Sequence[Tensor],
-    metadata: Sequence[Tensor],
-    bits: Sequence[int],
-    group_size: Sequence[int],
-    seed: Sequence[int],
-    lines: Sequence[Tensor],
-    inner: Sequence[int],
-    line_count: Sequence[int],
-    mask: Sequence[Tensor | None],
-    on: Sequence[float],
-    add: bool,
-) -> None:
+def rebuild_sum_into(out: Tensor, *terms: Any) -> None:
     """``rebuild_into`` for one term after the other, each added to those before it.
 
     Args:
         out: As for ``rebuild_into``.
-        codes: Of each term, and so on.
-        metadata: As above.
-        bits: As above.
-        group_size: As above.
-        seed: As above.
-        lines: Lines of all terms.
-        inner: Neighbours of each line.
-        line_count: How many of the lines each term has.
-        mask: Of each term: bits that the sum up to it is multiplied by, or None.
-        on: As above.
-        add: Add the first term to what ``out`` holds.
+        *terms: The arguments of ``checks.terms_of_sum``.
 
     Raises:
         ValueError: If the arguments do not fit together.
     """
-    for term in checks.terms_of_sum(codes, metadata, bits, group_size, seed, lines, inner, line_count, mask, on, add):
+    for term in checks.terms_of_sum(*terms):
         rebuild_into(out, *term)
 
 

@@ -86,23 +86,9 @@ def _fake_rebuild_into(
     checks.check_rebuilt_dtype(out.dtype)
 
 
-def _fake_rebuild_sum_into(
-    out: Tensor,
-    codes: Sequence[Tensor],
-    metadata: Sequence[Tensor],
-    bits: Sequence[int],
-    group_size: Sequence[int],
-    seed: Sequence[int],
-    lines: Sequence[Tensor],
-    inner: Sequence[int],
-    line_count: Sequence[int],
-    mask: Sequence[Tensor | None],
-    on: Sequence[float],
-    add: bool,
-) -> None:
-    for code in zip(bits, group_size, strict=True):
-        checks.check_code(*code)
-    checks.check_rebuilt_dtype(out.dtype)
+def _fake_rebuild_sum_into(out: Tensor, *terms: Any) -> None:
+    for term in checks.terms_of_sum(*terms):
+        _fake_rebuild_into(out, *term)
 
 
 def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:

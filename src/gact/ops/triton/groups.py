@@ -90,22 +90,9 @@ def rebuild_into(
     launch(rebuild_kernel, tensors, scalars, out.numel(), itemsize=ITEMSIZE, BITS=bits, GROUP=group_size, **how)
 
 
-def rebuild_sum_into(
-    out: Tensor,
-    codes: Sequence[Tensor],
-    metadata: Sequence[Tensor],
-    bits: Sequence[int],
-    group_size: Sequence[int],
-    seed: Sequence[int],
-    lines: Sequence[Tensor],
-    inner: Sequence[int],
-    line_count: Sequence[int],
-    mask: Sequence[Tensor | None],
-    on: Sequence[float],
-    add: bool,
-) -> None:
+def rebuild_sum_into(out: Tensor, *terms: Any) -> None:
     """A launch for each term; arguments are those of ``reference_rebuild.rebuild_sum_into``."""
-    for term in checks.terms_of_sum(codes, metadata, bits, group_size, seed, lines, inner, line_count, mask, on, add):
+    for term in checks.terms_of_sum(*terms):
         rebuild_into(out, *term)
 
 
