@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.console import Console
+
 from gact.demo.results import NetworkResult, Settings, way_name
 from gact.demo.run import run as run_demo
+from gact.demo.table import table
 
 from ..options import Options
 from ..rows import Row, Spread
@@ -14,9 +17,11 @@ MIB = 2**20
 
 
 def run(options: Options) -> Iterator[Row]:
-    """What the demonstration prints, as rows."""
+    """What the demonstration prints, and the same as rows."""
     settings = options.pick(Settings(), Settings(seeds=1, epochs=1, widths=(4,)))
-    for network in run_demo(settings):
+    results = run_demo(settings)
+    Console(width=100).print(table(results))
+    for network in results:
         yield from _rows(network, settings)
 
 
