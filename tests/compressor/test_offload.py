@@ -119,6 +119,27 @@ def test_what_is_written_is_not_in_memory(disk):
     total.backward()
 
 
+def test_when_the_writer_says_so_the_memory_is_free(disk, monkeypatch):
+    c = gact.Compressor(min_bytes=0, rules=[gact.Rule(op="exp", keep=True)], offload=disk)
+    engine, storages, freed = c._offload.store._engine, [], []
+    announce = engine.changed.notify_all
+
+    def notify_all():
+        freed.append(all(storage.expired() for storage in storages))
+        announce()
+
+    x = torch.randn(256, 256, requires_grad=True) * 1
+    with c, engine.changed:
+        output = x.exp()
+        storages.append(StorageWeakRef(output.untyped_storage()))
+        total = output.sum()
+        del output
+        monkeypatch.setattr(engine.changed, "notify_all", notify_all)
+    written(c)
+    assert freed == [True]
+    total.backward()
+
+
 def test_backward_twice_gives_equal_gradients(offload):
     model, x = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 8)), torch.randn(128, 64)
     with gact.Compressor(min_bytes=0, offload=offload):

@@ -175,22 +175,27 @@ class Engine:
 
     def _write(self, batch: list[Entry]) -> None:
         """Writes entries one after another and lets go of their parts; if that fails, keeps them in memory."""
-        blobs = [(entry.blob, parts) for entry in batch if (parts := entry.parts) is not None]
-        size = sum(blob.nbytes for blob, _ in blobs)
-        start, failure = self._extents.take(size), None
-        try:
-            self.file.write(blobs, start)
-        except Exception as error:  # whatever it is, the thread must live on: others wait for it
-            known = error if isinstance(error, OSError) else OSError(0, repr(error))
-            failure = store_error(known, self.directory)
-            self._extents.give(start, size)
+        written, start, failure = self._try_to_write(batch)
         with self.changed:
-            kept = {id(blob) for blob, _ in blobs}
-            for entry in batch:
-                self.waiting -= entry.blob.nbytes
-                if failure is None and id(entry.blob) in kept:
-                    entry.offset = start
-                    entry.parts = None
-                    start += entry.blob.nbytes
+            for entry in written:
+                entry.offset, entry.parts = start, None
+                start += entry.blob.nbytes
+            self.waiting -= sum(entry.blob.nbytes for entry in batch)
             self.failure = failure or self.failure
             self.changed.notify_all()
+
+    def _try_to_write(self, batch: list[Entry]) -> tuple[list[Entry], int, StoreError | None]:
+        """The entries that are on disk now, where the first of them lies, and what went wrong.
+
+        It is a function of its own so that nothing here holds parts when the caller says that they are gone.
+        """
+        alive = [(entry, parts) for entry in batch if (parts := entry.parts) is not None]
+        size = sum(entry.blob.nbytes for entry, _ in alive)
+        start = self._extents.take(size)
+        try:
+            self.file.write([(entry.blob, parts) for entry, parts in alive], start)
+        except Exception as error:  # whatever it is, the thread must live on: others wait for it
+            self._extents.give(start, size)
+            known = error if isinstance(error, OSError) else OSError(0, repr(error))
+            return [], start, store_error(known, self.directory)
+        return [entry for entry, _ in alive], start, None
