@@ -55,18 +55,27 @@ inline void unpack_mask(const uint8_t* mask, int64_t start, int64_t length, uint
   }
 }
 
+// What a mask does to an element whose bit is 1; one whose bit is 0 becomes 0.
+enum class Masking { kNone, kKeeps, kScales };
+
+GACT_INLINE Masking masking(const Rebuild& how, float on) {
+  if (how.mask == nullptr) return Masking::kNone;
+  return on == 1.0f ? Masking::kKeeps : Masking::kScales;
+}
+
 #ifdef GACT_SIMD
 // What `finish` does, for a vector.
-template <bool kAdd, bool kMask, class T>
+template <bool kAdd, Masking kMask, class T>
 GACT_INLINE void finish_vector(Floats value, const uint8_t* flags, Floats on, T* out) {
   if (kAdd) value = value + load_floats(out);
-  if (kMask) value = where(flags, value * on);
+  if (kMask == Masking::kScales) value = value * on;
+  if (kMask != Masking::kNone) value = where(flags, value);
   store_floats<false>(out, value);
 }
 #endif
 
-// Adds what is there if kAdd, then multiplies by `on` or erases if kMask, and writes.
-template <bool kAdd, bool kMask, class T>
+// Adds what is there if kAdd, then multiplies by `on` or erases as the mask says, and writes.
+template <bool kAdd, Masking kMask, class T>
 GACT_INLINE void finish(const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRICT flags, int64_t length, float on,
                         T* GACT_RESTRICT out) {
   int64_t i = 0;
@@ -77,7 +86,8 @@ GACT_INLINE void finish(const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRI
   for (; i < length; ++i) {
     float value = x[i];
     if (kAdd) value = value + to_real(out[i]);
-    if (kMask) value = flags[i] != 0 ? value * on : 0.0f;
+    if (kMask == Masking::kScales) value = value * on;
+    if (kMask != Masking::kNone) value = flags[i] != 0 ? value : 0.0f;
     from_real_unclamped(value, out + i);
   }
 }
@@ -101,6 +111,14 @@ struct Unchanged {
   GACT_INLINE Floats operator()(Floats x) { return x; }
 };
 
+// A line of one channel.
+struct Same {
+  Floats factor;
+  Floats shift;
+
+  GACT_INLINE Floats operator()(Floats x) { return x * factor + shift; }
+};
+
 // A line for vectors one after the other. At least kLanes neighbours share a channel, so that a vector meets two at
 // most.
 struct Along {
@@ -110,6 +128,8 @@ struct Along {
 
   GACT_INLINE Along(const Line& line, int64_t start)
       : line(line), channel(start / line.inner % line.count), left(line.inner - start % line.inner) {}
+
+  GACT_INLINE Same same() const { return {all(line.factor[channel]), all(line.shift[channel])}; }
 
   GACT_INLINE Floats operator()(Floats x) {
     Floats factor = all(line.factor[channel]);
@@ -145,7 +165,7 @@ struct Across {
 };
 
 // Takes decoded vectors under a line, then to their place.
-template <bool kAdd, bool kMask, class T, class Under>
+template <bool kAdd, Masking kMask, class T, class Under>
 struct Rebuilt {
   Under under;
   const uint8_t* GACT_RESTRICT flags;
@@ -157,24 +177,34 @@ struct Rebuilt {
   }
 };
 
-template <bool kAdd, bool kMask, class T, class Under>
-void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared, Under under,
-                         const uint8_t* flags, float on, T* out) {
+// Not inline, or the compiler keeps all that is read in registers, of which there are too few.
+template <bool kAdd, Masking kMask, class T, class Under>
+__attribute__((noinline)) void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale,
+                                                   const SharedBits* shared, Under under, const uint8_t* flags,
+                                                   float on, T* out) {
   const Rebuilt<kAdd, kMask, T, Under> emit{under, flags, all(on), out};
   shared != nullptr ? decode_dithered_vectors(unpacked, kUsualGroup, minimum, scale, *shared, emit)
                     : decode_vectors(unpacked, kUsualGroup, minimum, scale, emit);
 }
 
+template <bool kAdd, class T, class Under>
+GACT_INLINE void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared,
+                                     Under under, const Rebuild& how, const uint8_t* flags, float on, T* out) {
+  switch (masking(how, on)) {
+    case Masking::kNone:
+      return rebuild_usual_group<kAdd, Masking::kNone>(unpacked, minimum, scale, shared, under, flags, on, out);
+    case Masking::kKeeps:
+      return rebuild_usual_group<kAdd, Masking::kKeeps>(unpacked, minimum, scale, shared, under, flags, on, out);
+    case Masking::kScales:
+      return rebuild_usual_group<kAdd, Masking::kScales>(unpacked, minimum, scale, shared, under, flags, on, out);
+  }
+}
+
 template <class T, class Under>
 GACT_INLINE void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared,
                                      Under under, const Rebuild& how, const uint8_t* flags, float on, T* out) {
-  if (how.mask != nullptr) {
-    how.add ? rebuild_usual_group<true, true>(unpacked, minimum, scale, shared, under, flags, on, out)
-            : rebuild_usual_group<false, true>(unpacked, minimum, scale, shared, under, flags, on, out);
-  } else {
-    how.add ? rebuild_usual_group<true, false>(unpacked, minimum, scale, shared, under, flags, on, out)
-            : rebuild_usual_group<false, false>(unpacked, minimum, scale, shared, under, flags, on, out);
-  }
+  how.add ? rebuild_usual_group<true>(unpacked, minimum, scale, shared, under, how, flags, on, out)
+          : rebuild_usual_group<false>(unpacked, minimum, scale, shared, under, how, flags, on, out);
 }
 
 // A full group of the usual size without a way through memory for each of the parts; false where it must go that way.
@@ -203,7 +233,10 @@ GACT_INLINE bool rebuild_usual_group(const GroupCodes<float>& of, const Rebuild&
   } else if (Across::fits(how.lines[0])) {
     rebuild_usual_group(unpacked, minimum, scale, bits, Across(how.lines[0], start), how, flags, on, out);
   } else {
-    rebuild_usual_group(unpacked, minimum, scale, bits, Along(how.lines[0], start), how, flags, on, out);
+    const Along along(how.lines[0], start);
+    along.left >= kUsualGroup
+        ? rebuild_usual_group(unpacked, minimum, scale, bits, along.same(), how, flags, on, out)
+        : rebuild_usual_group(unpacked, minimum, scale, bits, along, how, flags, on, out);
   }
   return true;
 }
@@ -234,11 +267,11 @@ void rebuild_term(const Term& term, int64_t numel, T* output, int64_t start, int
     for (int n = 0; n < how.line_count; ++n) apply_line(how.lines[n], start, length, values);
     if (how.mask != nullptr) {
       unpack_mask(how.mask, start, length, flags);
-      how.add ? finish<true, true>(values, flags, length, on, out)
-              : finish<false, true>(values, flags, length, on, out);
+      how.add ? finish<true, Masking::kScales>(values, flags, length, on, out)
+              : finish<false, Masking::kScales>(values, flags, length, on, out);
     } else {
-      how.add ? finish<true, false>(values, flags, length, on, out)
-              : finish<false, false>(values, flags, length, on, out);
+      how.add ? finish<true, Masking::kNone>(values, flags, length, on, out)
+              : finish<false, Masking::kNone>(values, flags, length, on, out);
     }
   }
 }
