@@ -34,13 +34,14 @@ class Derived:
         recipe: The note it came from.
     """
 
-    __slots__ = ("__weakref__", "bits", "depth", "rebuild", "recipe", "sources")
+    __slots__ = ("__weakref__", "bits", "depth", "readers", "rebuild", "recipe", "sources")
 
     def __init__(self, rebuild: Rebuild, sources: Sequence[Source], recipe: Recipe) -> None:
         self.rebuild = rebuild
         self.sources = sources
         self.recipe = recipe
         self.depth = recipe.depth
+        self.readers = 0
         self.bits = min((source.bits for source in sources), default=32)
 
     def charge(self) -> int:

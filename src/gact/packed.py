@@ -157,12 +157,13 @@ class Encoded:
         code: The codes.
     """
 
-    __slots__ = ("__weakref__", "code")
+    __slots__ = ("__weakref__", "code", "readers")
 
     depth = 0
 
     def __init__(self, code: Code) -> None:
         self.code = code
+        self.readers = 0
 
     @property
     def bits(self) -> int:
@@ -247,7 +248,10 @@ class Held(Protocol):
         depth: How many recipes lie between it and codes.
         dtype: Dtype of the region.
         decision: What the report says of it.
+        readers: Saves of it that share what is decoded and have not been read yet.
     """
+
+    readers: int
 
     @property
     def bits(self) -> int:  # noqa: D102
@@ -281,17 +285,22 @@ class Packed:
         held: What gives the region back.
         layout: Size and stride of the saved tensor.
         step: The step it belongs to.
+        shares: Whether it may get the tensor that another save of the region got.
     """
 
-    __slots__ = ("held", "layout", "step")
+    __slots__ = ("_shares", "held", "layout", "step")
 
-    def __init__(self, held: Held, layout: Layout, step: Step) -> None:
+    def __init__(self, held: Held, layout: Layout, step: Step, shares: bool = False) -> None:
         self.held = held
         self.layout = layout
         self.step = step
+        self._shares = shares
+        held.readers += shares
 
     def unpack(self) -> Tensor:
-        """A fresh tensor with the size, stride, dtype and device of the saved one."""
+        """A tensor with the size, stride, dtype and device of the saved one; fresh, but for readers that share it."""
+        if self._shares and in_backward():
+            return self.step.sharing.read(self.held, self.layout)
         return self.held.decode(self.layout)
 
 

@@ -210,9 +210,14 @@ class Packer:
         extra = held.charge() if isinstance(held, Derived) else 0
         step.ledger.record(site, held.decision, step.ledger.plain(tensor), extra, merged=True)
         self.compressed += 1
+        return self._packed(held, layout, site, step)
+
+    def _packed(self, held: Held, layout: Layout, site: Site, step: Step) -> Packed:
         if step.measurement is not None:
             step.measurement.read_by(held, next_sequence_number() - 1)
-        return Packed(held, layout, step)
+            return Packed(held, layout, step)
+        # A custom function's backward might write to what it gets.
+        return Packed(held, layout, step, shares=site.op is not UNKNOWN and site.op is not CHECKPOINT)
 
     def _hold(
         self, encoded: Encoded, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
@@ -228,9 +233,7 @@ class Packer:
             site, encoded.decision, step.ledger.plain(tensor), code.nbytes, offloaded_bytes=code.offloaded_bytes
         )
         self.compressed += 1
-        if step.measurement is not None:
-            step.measurement.read_by(encoded, next_sequence_number() - 1)
-        return Packed(encoded, layout, step)
+        return self._packed(encoded, layout, site, step)
 
     def _encode(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:
         """A region in a code, or the reason why it has none."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .ledger import Ledger
+from .sharing import Sharing
 
 if TYPE_CHECKING:
     from .precision.controller import Controller
@@ -24,14 +25,16 @@ class Step:
         ledger: What it saved so far.
         used: Whether a backward pass has read any of it.
         measurement: What is measured in it; None in an ordinary step.
+        sharing: The tensor that its backward pass keeps for its next reader.
     """
 
-    __slots__ = ("__weakref__", "ledger", "measurement", "number", "used")
+    __slots__ = ("__weakref__", "ledger", "measurement", "number", "sharing", "used")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.ledger = Ledger()
         self.measurement: Measurement | None = None
+        self.sharing = Sharing(self.ledger)
         self.used = False
 
 
