@@ -58,9 +58,24 @@ inline void unpack_mask(const uint8_t* mask, int64_t start, int64_t length, uint
 // What a mask does to an element whose bit is 1; one whose bit is 0 becomes 0.
 enum class Masking { kNone, kKeeps, kScales };
 
-GACT_INLINE Masking masking(const Rebuild& how, float on) {
-  if (how.mask == nullptr) return Masking::kNone;
-  return on == 1.0f ? Masking::kKeeps : Masking::kScales;
+// What is done to a value on its way to its place.
+template <bool kAdd, Masking kMask>
+struct Ending {};
+
+// Calls with the ending that is wanted.
+template <bool kAdd, class Call>
+GACT_INLINE void with_masking(const Rebuild& how, float on, Call call) {
+  if (how.mask == nullptr) {
+    call(Ending<kAdd, Masking::kNone>{});
+  } else if (on == 1.0f) {
+    call(Ending<kAdd, Masking::kKeeps>{});
+  } else {
+    call(Ending<kAdd, Masking::kScales>{});
+  }
+}
+template <class Call>
+GACT_INLINE void with_ending(const Rebuild& how, float on, Call call) {
+  how.add ? with_masking<true>(how, on, call) : with_masking<false>(how, on, call);
 }
 
 #ifdef GACT_SIMD
@@ -76,8 +91,8 @@ GACT_INLINE void finish_vector(Floats value, const uint8_t* flags, Floats on, T*
 
 // Adds what is there if kAdd, then multiplies by `on` or erases as the mask says, and writes.
 template <bool kAdd, Masking kMask, class T>
-GACT_INLINE void finish(const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRICT flags, int64_t length, float on,
-                        T* GACT_RESTRICT out) {
+GACT_INLINE void finish(Ending<kAdd, kMask>, const float* GACT_RESTRICT x, const uint8_t* GACT_RESTRICT flags,
+                        int64_t length, float on, T* GACT_RESTRICT out) {
   int64_t i = 0;
 #ifdef GACT_SIMD
   for (; i + kLanes <= length; i += kLanes)
@@ -177,34 +192,15 @@ struct Rebuilt {
   }
 };
 
-// Not inline, or the compiler keeps all that is read in registers, of which there are too few.
+// A group from its codes of one byte each. Not inline, or the compiler keeps all that is read in registers, of which
+// there are too few.
 template <bool kAdd, Masking kMask, class T, class Under>
-__attribute__((noinline)) void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale,
-                                                   const SharedBits* shared, Under under, const uint8_t* flags,
-                                                   float on, T* out) {
+__attribute__((noinline)) void rebuild_unpacked(Ending<kAdd, kMask>, const uint8_t* unpacked, float minimum,
+                                                float scale, const SharedBits* shared, Under under,
+                                                const uint8_t* flags, float on, T* out) {
   const Rebuilt<kAdd, kMask, T, Under> emit{under, flags, all(on), out};
   shared != nullptr ? decode_dithered_vectors(unpacked, kUsualGroup, minimum, scale, *shared, emit)
                     : decode_vectors(unpacked, kUsualGroup, minimum, scale, emit);
-}
-
-template <bool kAdd, class T, class Under>
-GACT_INLINE void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared,
-                                     Under under, const Rebuild& how, const uint8_t* flags, float on, T* out) {
-  switch (masking(how, on)) {
-    case Masking::kNone:
-      return rebuild_usual_group<kAdd, Masking::kNone>(unpacked, minimum, scale, shared, under, flags, on, out);
-    case Masking::kKeeps:
-      return rebuild_usual_group<kAdd, Masking::kKeeps>(unpacked, minimum, scale, shared, under, flags, on, out);
-    case Masking::kScales:
-      return rebuild_usual_group<kAdd, Masking::kScales>(unpacked, minimum, scale, shared, under, flags, on, out);
-  }
-}
-
-template <class T, class Under>
-GACT_INLINE void rebuild_usual_group(const uint8_t* unpacked, float minimum, float scale, const SharedBits* shared,
-                                     Under under, const Rebuild& how, const uint8_t* flags, float on, T* out) {
-  how.add ? rebuild_usual_group<true>(unpacked, minimum, scale, shared, under, how, flags, on, out)
-          : rebuild_usual_group<false>(unpacked, minimum, scale, shared, under, how, flags, on, out);
 }
 
 // A full group of the usual size without a way through memory for each of the parts; false where it must go that way.
@@ -228,15 +224,18 @@ GACT_INLINE bool rebuild_usual_group(const GroupCodes<float>& of, const Rebuild&
   if (how.mask != nullptr) unpack_mask(how.mask, start, kUsualGroup, flags);
   const SharedBits shared(group_key(of.seed, g), dithered ? kUsualGroup : 0);
   const SharedBits* bits = dithered ? &shared : nullptr;
+  const auto under = [&](auto line) {
+    with_ending(how, on, [&](auto ending) {
+      rebuild_unpacked(ending, unpacked, minimum, scale, bits, line, flags, on, out);
+    });
+  };
   if (how.line_count == 0) {
-    rebuild_usual_group(unpacked, minimum, scale, bits, Unchanged{}, how, flags, on, out);
+    under(Unchanged{});
   } else if (Across::fits(how.lines[0])) {
-    rebuild_usual_group(unpacked, minimum, scale, bits, Across(how.lines[0], start), how, flags, on, out);
+    under(Across(how.lines[0], start));
   } else {
     const Along along(how.lines[0], start);
-    along.left >= kUsualGroup
-        ? rebuild_usual_group(unpacked, minimum, scale, bits, along.same(), how, flags, on, out)
-        : rebuild_usual_group(unpacked, minimum, scale, bits, along, how, flags, on, out);
+    along.left >= kUsualGroup ? under(along.same()) : under(along);
   }
   return true;
 }
@@ -265,14 +264,8 @@ void rebuild_term(const Term& term, int64_t numel, T* output, int64_t start, int
       decode_one(groups, (start + i) / term.group_size, /*stream=*/false, values + i);
     clamp_all<T>(values, length);
     for (int n = 0; n < how.line_count; ++n) apply_line(how.lines[n], start, length, values);
-    if (how.mask != nullptr) {
-      unpack_mask(how.mask, start, length, flags);
-      how.add ? finish<true, Masking::kScales>(values, flags, length, on, out)
-              : finish<false, Masking::kScales>(values, flags, length, on, out);
-    } else {
-      how.add ? finish<true, Masking::kNone>(values, flags, length, on, out)
-              : finish<false, Masking::kNone>(values, flags, length, on, out);
-    }
+    if (how.mask != nullptr) unpack_mask(how.mask, start, length, flags);
+    with_ending(how, on, [&](auto ending) { finish(ending, values, flags, length, on, out); });
   }
 }
 

@@ -85,7 +85,7 @@ class Packer:
                 self._offload.store.begin_step()
         site = self._consumers.save()
         self.saves += 1
-        if site.op is not UNKNOWN and site.op is not CHECKPOINT:
+        if _is_saved_by_op(site):
             return self._pack(tensor, site, step)
         # Outside of an op our own function mode is active and would see every look at the tensor.
         with torch._C.DisableTorchFunction():
@@ -217,7 +217,7 @@ class Packer:
             step.measurement.read_by(held, next_sequence_number() - 1)
             return Packed(held, layout, step)
         # A custom function's backward might write to what it gets.
-        return Packed(held, layout, step, shares=site.op is not UNKNOWN and site.op is not CHECKPOINT)
+        return Packed(held, layout, step, shares=_is_saved_by_op(site))
 
     def _hold(
         self, encoded: Encoded, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
@@ -260,3 +260,8 @@ class Packer:
         if needed.least_bits < needed.most_bits:
             self._controller.saw(site, region.numel(), code)
         return Encoded(code)
+
+
+def _is_saved_by_op(site: Site) -> bool:
+    """Whether one of torch's ops saves, and no custom function."""
+    return site.op is not UNKNOWN and site.op is not CHECKPOINT

@@ -15,7 +15,7 @@ peak stays what it was: it is where large tensors meet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -23,23 +23,10 @@ from .layout import Layout
 
 if TYPE_CHECKING:
     from .ledger import Ledger
+    from .packed import Held
 
 _SHARE = 2
 """A tensor waits if it is this many times smaller than all that the step holds."""
-
-
-class Region(Protocol):
-    """What is read.
-
-    Attributes:
-        readers: Saves that have not been read yet.
-    """
-
-    readers: int
-
-    def decode(self, layout: Layout) -> Tensor:
-        """A fresh tensor of that layout."""
-        ...
 
 
 class Sharing:
@@ -55,9 +42,9 @@ class Sharing:
         self._ledger = ledger
         self._most_bytes: int | None = None
         # One attribute, so that threads see all of it or nothing.
-        self._waiting: tuple[Region, Layout, Tensor] | None = None
+        self._waiting: tuple[Held, Layout, Tensor] | None = None
 
-    def read(self, region: Region, layout: Layout) -> Tensor:
+    def read(self, region: Held, layout: Layout) -> Tensor:
         """The tensor of that layout, fresh or the one that an earlier reader got."""
         region.readers -= 1
         waiting = self._waiting
