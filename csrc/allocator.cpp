@@ -32,9 +32,10 @@ std::atomic<bool> enabled{false};
 std::atomic<std::size_t> least{0};
 
 int take(void** out, std::size_t alignment, std::size_t bytes) {
-  if (enabled.load(std::memory_order_relaxed) && bytes >= least.load(std::memory_order_relaxed) &&
-      alignment <= gact::Spans::kPage) {
-    if (void* place = spans->take(bytes)) {
+  if (bytes >= least.load(std::memory_order_relaxed) && alignment <= gact::Spans::kPage) {
+    if (!enabled.load(std::memory_order_relaxed)) {
+      spans->pass(bytes);
+    } else if (void* place = spans->take(bytes)) {
       *out = place;
       return 0;
     }

@@ -1,11 +1,13 @@
 // Memory for large tensors: ranges of one reserved region, used again while they are still in memory.
 //
 // A free range is dirty (its pages are in memory) or clean (given back to the system); ranges of one kind that touch are
-// one. A request gets the start of the first run of neighbouring free ranges that holds it: of the placements that were
-// compared on the requests of a training step (best fit, small ones from the other end, by lifetime) the one with the
-// fewest holes. Dirty bytes beyond a limit are given back, what was freed longest ago first. Without a limit of the user's
-// used and dirty bytes together are at most what was in use at one time lately: holes cost page faults and no memory, a
-// step finds the memory of the last one, and a passing peak is forgotten.
+// one. A request gets the neighbouring free ranges of which the fewest bytes are clean, as each clean page costs a page
+// fault: of the placements that were compared on the requests of training steps (first fit, best fit, small ones from the
+// other end, by lifetime) the one with the fewest faults. Dirty bytes beyond a limit are given back, what was freed
+// longest ago first. Without a limit of the user's used and dirty bytes together are at most what was in use at one time
+// lately: holes cost page faults and no memory, a step finds the memory of the last one, and a passing peak is forgotten.
+// While requests go elsewhere, dirty bytes wait until many times as many were asked for there: what it costs to give them
+// back is then small beside what was done.
 
 #pragma once
 
@@ -51,14 +53,21 @@ class Spans {
   void keep(std::size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex_);
     keep_ = bytes;
-    release();
+    release(limit());
+  }
+
+  // Notes a request that goes elsewhere.
+  void pass(std::size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    passed_ += bytes;
+    if (dirty_ && passed_ / kPatience >= dirty_) release(0);
   }
 
   // A range of that many bytes, aligned to a page; null if there is none.
   void* take(std::size_t bytes) {
     bytes = (bytes + kPage - 1) / kPage * kPage;
     std::lock_guard<std::mutex> guard(mutex_);
-    const auto first = first_run(bytes);
+    const auto first = cheapest(bytes);
     if (first == free_.end() || !open(first->first + bytes)) {
       ++refused_;
       return nullptr;
@@ -72,7 +81,8 @@ class Spans {
       peak_ = 0;
     }
     if (used_bytes_ > peak_) peak_ = used_bytes_;
-    release();
+    release(limit());
+    passed_ = 0;
     if (used_bytes_ + dirty_ > most_) most_ = used_bytes_ + dirty_;
     return reinterpret_cast<void*>(address);
   }
@@ -87,7 +97,7 @@ class Spans {
     used_bytes_ -= bytes;
     dirty_ += bytes;
     insert(address, {bytes, true, ++clock_});
-    release();
+    release(limit());
   }
 
   Figures figures() {
@@ -109,6 +119,7 @@ class Spans {
 
   static constexpr std::size_t kWindow = 16384;  // requests; a step makes some thousands
 
+  static constexpr std::size_t kPatience = 64;
   static constexpr std::size_t kStride = std::size_t{64} << 20;
 
   // Dirty bytes that may stay.
@@ -117,21 +128,25 @@ class Spans {
     return (peak_ > last_peak_ ? peak_ : last_peak_) - used_bytes_;
   }
 
-  // The first range of the first run of neighbours that holds the bytes.
-  Map::iterator first_run(std::size_t bytes) {
-    auto start = free_.end();
-    std::size_t total = 0;
-    std::uintptr_t next = 0;
-    for (auto at = free_.begin(); at != free_.end(); ++at) {
-      if (at->first != next) {
-        start = at;
-        total = 0;
+  // The start of neighbouring ranges that hold the bytes with the fewest clean ones among them; of several the first.
+  Map::iterator cheapest(std::size_t bytes) {
+    auto found = free_.end();
+    std::size_t fewest = SIZE_MAX;
+    for (auto start = free_.begin(); start != free_.end() && fewest != 0; ++start) {
+      std::size_t total = 0, clean = 0;
+      std::uintptr_t next = start->first;
+      for (auto at = start; at != free_.end() && at->first == next && total < bytes && clean < fewest; ++at) {
+        const std::size_t part = at->second.bytes < bytes - total ? at->second.bytes : bytes - total;
+        total += part;
+        if (!at->second.dirty) clean += part;
+        next = at->first + at->second.bytes;
       }
-      total += at->second.bytes;
-      next = at->first + at->second.bytes;
-      if (total >= bytes) return start;
+      if (total == bytes && clean < fewest) {
+        found = start;
+        fewest = clean;
+      }
     }
-    return free_.end();
+    return found;
   }
 
   // Makes the region usable up to an address; false if the system has no more memory to promise.
@@ -177,8 +192,8 @@ class Spans {
     free_[address] = range;
   }
 
-  void release() {
-    const std::size_t allowed = limit();
+  // Gives back what is dirty beyond so many bytes.
+  void release(std::size_t allowed) {
     while (dirty_ > allowed) {
       auto oldest = free_.end();
       for (auto at = free_.begin(); at != free_.end(); ++at)
@@ -203,7 +218,7 @@ class Spans {
   Map free_;
   std::unordered_map<std::uintptr_t, std::size_t> used_;
   std::uintptr_t begin_ = 0, end_ = 0, opened_ = 0;
-  std::size_t keep_ = kAutomatic, peak_ = 0, last_peak_ = 0, dirty_ = 0, used_bytes_ = 0, most_ = 0, taken_ = 0, refused_ = 0;
+  std::size_t keep_ = kAutomatic, peak_ = 0, last_peak_ = 0, dirty_ = 0, used_bytes_ = 0, most_ = 0, taken_ = 0, refused_ = 0, passed_ = 0;
   std::uint64_t clock_ = 0;
 };
 

@@ -1,12 +1,11 @@
 """Memory of large CPU tensors from the package's allocator: each test a process, to the whole of which it belongs."""
 
-import subprocess
 import sys
-import textwrap
 
 import pytest
 
 import gact
+from apart import run
 from gact import allocator
 from gact.ops import cpu
 
@@ -14,34 +13,12 @@ pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or cpu.library() is None, reason="needs Linux and the C++ kernels"
 )
 
-START = """
-import gact, os, threading, torch
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
-MIB = 2**20
-"""
-
 
 @pytest.fixture(autouse=True)
 def _state(monkeypatch):
     """What a test of this process decides ends with it."""
     for name in ("enabled", "decided", "reason"):
         monkeypatch.setattr(allocator._State, name, getattr(allocator._State, name))
-
-
-def run(code, **environment):
-    """Runs code in a process of its own; what it prints, in words."""
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-c", START + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
 
 
 def test_it_is_off_until_it_is_switched_on():
@@ -212,17 +189,32 @@ def test_training_gives_the_same_numbers():
     assert run(code.replace("SWITCH", "True")) == run(code.replace("SWITCH", "False"))
 
 
-def test_a_compressor_of_a_model_on_the_cpu_switches_it_on_unless_told_otherwise():
-    code = """
-        gact.Compressor(torch.nn.Linear(2, 2, device=DEVICE))
-        print(gact.allocator_status().enabled)
-    """
-    cpu, meta = code.replace("DEVICE", "'cpu'"), code.replace("DEVICE", "'meta'")
-    assert run(cpu) == ["True"]
-    assert run(meta) == ["False"]
-    assert run(cpu, GACT_ALLOCATOR="0") == ["False"]
-    assert run(meta, GACT_ALLOCATOR="1") == ["True"]
-    assert run("gact.use_allocator(False)\n" + textwrap.dedent(cpu)) == ["False"]
+def test_a_request_gets_what_is_in_memory_before_what_was_given_back():
+    assert run("""
+        gact.use_allocator(keep_bytes=4 * MIB)
+        first, between, second = torch.ones(2 * MIB), torch.ones(MIB), torch.ones(MIB)
+        warm = second.data_ptr()
+        del first
+        del second
+        again = torch.ones(MIB)
+        print(again.data_ptr() == warm, between.sum().item() == MIB)
+    """) == ["True", "True"]
+
+
+def test_what_is_kept_waits_while_it_is_off_and_goes_when_much_else_was_asked_for():
+    assert run("""
+        gact.use_allocator()
+        torch.ones(4 * MIB)
+        gact.use_allocator(False)
+        def elsewhere(times):
+            for _ in range(times): torch.empty(4 * MIB)
+            return gact.allocator_status().free_bytes // MIB
+        print(elsewhere(20), elsewhere(20))
+        gact.use_allocator()
+        torch.ones(4 * MIB)
+        gact.use_allocator(False)
+        print(elsewhere(40), elsewhere(40))
+    """) == ["16", "16", "16", "0"]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ class _State:
     lock = threading.Lock()
     enabled = False
     decided = False
-    reason = "off: gact.use_allocator() switches it on for the whole process"
+    reason = (
+        "off: a Compressor of a model on the CPU switches it on in its training steps, gact.use_allocator() in the "
+        "whole process"
+    )
 
 
 def use_allocator(
@@ -86,20 +89,36 @@ def use_allocator(
     """
     keep = _AUTOMATIC if keep_bytes is None else check_count("keep_bytes", keep_bytes, 0)
     least = check_count("least_bytes", least_bytes, 1)
-    library = _library()
     with _State.lock:
         _State.decided = True
-        if library is None:
-            _State.reason = "not possible: the C++ kernels are not built or not loaded"
-        elif enabled:
-            failure = library.gact_allocator_install(4 * _memory())
-            _State.enabled = not failure
-            _State.reason = f"not possible: {_REASONS[failure]}" if failure else "on for the whole process"
-            library.gact_allocator_set(int(_State.enabled), least, keep)
-        elif _State.enabled:
-            library.gact_allocator_set(0, least, keep)
-            _State.enabled, _State.reason = False, "switched off"
+        _switch(enabled, "on in the whole process", "switched off", least, keep)
     return allocator_status()
+
+
+def serve_steps(on: bool) -> None:
+    """Switches the allocator on or off around a training step, unless the user has decided.
+
+    Args:
+        on: Whether a step begins; otherwise it ends.
+    """
+    with _State.lock:
+        if not _State.decided:
+            _switch(on, "on in the training steps of a Compressor", "off between the training steps of a Compressor")
+
+
+def _switch(enabled: bool, on: str, off: str, least: int = LEAST_BYTES, keep: int = _AUTOMATIC) -> None:
+    """Switches the allocator under the lock, and notes in words what is so now."""
+    library = _library()
+    if library is None:
+        _State.reason = "not possible: the C++ kernels are not built or not loaded"
+    elif enabled:
+        failure = library.gact_allocator_install(4 * _memory())
+        _State.enabled = not failure
+        _State.reason = f"not possible: {_REASONS[failure]}" if failure else on
+        library.gact_allocator_set(int(_State.enabled), least, keep)
+    elif _State.enabled:
+        library.gact_allocator_set(0, least, keep)
+        _State.enabled, _State.reason = False, off
 
 
 def allocator_status() -> AllocatorStatus:
@@ -110,13 +129,17 @@ def allocator_status() -> AllocatorStatus:
     return AllocatorStatus(_State.enabled, _State.reason, *figures[:3])
 
 
-def allocator_for(model: nn.Module | None) -> None:
-    """Switches the allocator on for a model on the CPU, unless the environment or ``use_allocator`` has decided."""
+def is_for_steps_of(model: nn.Module | None) -> bool:
+    """Whether the training steps of a model are to have the allocator: those on the CPU, unless somebody has decided.
+
+    The environment may decide as the user may, and does so here, at the first compressor.
+    """
     wanted = os.environ.get(ENVIRONMENT, "")
-    if _State.decided or wanted == "0":
-        return
-    if wanted == "1" or (model is not None and any(each.device.type == "cpu" for each in model.parameters())):
+    if wanted == "1" and not _State.decided:
         use_allocator()
+    if _State.decided or wanted == "0" or model is None:
+        return False
+    return any(each.device.type == "cpu" for each in model.parameters())
 
 
 def _memory() -> int:

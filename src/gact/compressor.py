@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from .again import Again
-from .allocator import allocator_for
 from .checkpointing import ContextsOf, checkpointing
 from .consumers import Consumers, Sites
 from .guards import (
@@ -45,6 +44,7 @@ from .recipes import Recipes
 from .records import Settings
 from .report import Report, build_report
 from .rules import Rule, Rules
+from .serving import Serving
 from .steps import Measured, Steps
 from .store.choose import check_offload
 
@@ -164,7 +164,7 @@ class Compressor:
         )
         check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
         self._rules = Rules(rules)
-        allocator_for(model)
+        self._serving = Serving(model)
         self._offload = open_offload(self._settings, self._rules)
         self._sites = Sites(model)
         self._controller = Controller(self._settings, self._sites.site)
@@ -234,6 +234,7 @@ class Compressor:
         self._checkpointing.__exit__(kind, error, trace)
         thread.hooks.pop()
         thread.consumers.__exit__(kind, error, trace)
+        self._serving.end()
         packer = thread.packer
         thread.hooks = thread.consumers = thread.packer = None
         if kind is not None:
@@ -278,6 +279,7 @@ class Compressor:
             consumers.observe(observer.run)
         consumers.watch(hooks, self._notices.foreign)
         self._checkpointing.__enter__()
+        self._serving.begin()
         thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
