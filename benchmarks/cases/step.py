@@ -14,7 +14,6 @@ import torch
 
 import gact
 
-from ..codec_calls import arena_config
 from ..networks import NETWORKS, Built, build
 from ..options import Options
 from ..rows import Row
@@ -44,7 +43,6 @@ def _network(name: str, options: Options) -> Iterator[Row]:
     for bits, derive in product(options.pick(WIDTHS, (4,)), (True, False)):
         way = f"{bits} bits" + ("" if derive else ", derive=False")
         config = {"network": name, "batch": built.batch, "bits": bits, "adaptive": False, "derive": derive}
-        config |= arena_config()
         if options.wants(config):
             configs[way] = config
             compressor = gact.Compressor(built.model, bits=bits, adaptive=False, derive=derive)
