@@ -29,7 +29,7 @@ PARTS = (0.25, 0.5, 0.75)
 """Budgets: shares of the way from the least peak of any level to that of plain training."""
 LEVELS = ("L0", "checkpointing", "L1", "L2", "CB1")
 PEER = "ckptplan"
-ROUNDS = 5
+ROUNDS = 15
 
 
 def run(options: Options) -> Iterator[Row]:
