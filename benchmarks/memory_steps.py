@@ -82,12 +82,12 @@ def _train(network: str, bits: float | None, memory: str, steps: int, tiny: bool
 
     import gact
     from benchmarks.networks import build
+    from gact.allocator import follow_environment
     from gact.memory.resident import ResidentPeak, resident_bytes
 
     built = build(network, tiny=tiny)
     optimizer = torch.optim.AdamW(built.model.parameters(), lr=1e-5)
-    if os.environ.get("GACT_ALLOCATOR") == "1":
-        gact.use_allocator()  # for plain training too
+    follow_environment()  # plain training makes no compressor that would
     compressor = None if bits is None else gact.Compressor(built.model, bits=bits)
     trim, peak = _trimmer(memory), ResidentPeak()
     start, highest = resident_bytes() or 0, dict.fromkeys(PHASES, 0)

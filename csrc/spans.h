@@ -118,8 +118,8 @@ class Spans {
   using Map = std::map<std::uintptr_t, Free>;
 
   static constexpr std::size_t kWindow = 16384;  // requests; a step makes some thousands
+  static constexpr std::size_t kPatience = 64;  // bytes asked for elsewhere by dirty bytes, until those are given back
 
-  static constexpr std::size_t kPatience = 64;
   static constexpr std::size_t kStride = std::size_t{64} << 20;
 
   // Dirty bytes that may stay.
@@ -218,7 +218,8 @@ class Spans {
   Map free_;
   std::unordered_map<std::uintptr_t, std::size_t> used_;
   std::uintptr_t begin_ = 0, end_ = 0, opened_ = 0;
-  std::size_t keep_ = kAutomatic, peak_ = 0, last_peak_ = 0, dirty_ = 0, used_bytes_ = 0, most_ = 0, taken_ = 0, refused_ = 0, passed_ = 0;
+  std::size_t keep_ = kAutomatic, peak_ = 0, last_peak_ = 0, dirty_ = 0, used_bytes_ = 0, most_ = 0;
+  std::size_t taken_ = 0, refused_ = 0, passed_ = 0;
   std::uint64_t clock_ = 0;
 };
 

@@ -231,7 +231,7 @@ def test_where_it_is_not_possible_the_reason_is_given(failure, words, monkeypatc
         def gact_allocator_figures(self, out):
             pass
 
-    monkeypatch.setattr(allocator, "_library", Library)
+    monkeypatch.setattr(cpu._Extension, "library", Library())
     status = gact.use_allocator()
     assert not status.enabled
     assert words in status.reason

@@ -21,7 +21,6 @@ import ctypes
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -108,7 +107,7 @@ def serve_steps(on: bool) -> None:
 
 def _switch(enabled: bool, on: str, off: str, least: int = LEAST_BYTES, keep: int = _AUTOMATIC) -> None:
     """Switches the allocator under the lock, and notes in words what is so now."""
-    library = _library()
+    library = cpu.library()
     if library is None:
         _State.reason = "not possible: the C++ kernels are not built or not loaded"
     elif enabled:
@@ -123,37 +122,24 @@ def _switch(enabled: bool, on: str, off: str, least: int = LEAST_BYTES, keep: in
 
 def allocator_status() -> AllocatorStatus:
     """What the allocator does now, in this process."""
-    library, figures = _library(), (ctypes.c_size_t * 5)()
+    library, figures = cpu.library(), (ctypes.c_size_t * 5)()
     if library is not None:
         library.gact_allocator_figures(figures)
     return AllocatorStatus(_State.enabled, _State.reason, *figures[:3])
 
 
-def is_for_steps_of(model: nn.Module | None) -> bool:
-    """Whether the training steps of a model are to have the allocator: those on the CPU, unless somebody has decided.
-
-    The environment may decide as the user may, and does so here, at the first compressor.
-    """
+def follow_environment() -> None:
+    """Decides as the environment says, unless somebody has decided."""
     wanted = os.environ.get(ENVIRONMENT, "")
-    if wanted == "1" and not _State.decided:
-        use_allocator()
-    if _State.decided or wanted == "0" or model is None:
-        return False
-    return any(each.device.type == "cpu" for each in model.parameters())
+    if wanted in ("0", "1") and not _State.decided:
+        use_allocator(wanted == "1")
+
+
+def is_for_steps_of(model: nn.Module | None) -> bool:
+    """Whether a model's training steps are to have the allocator: those on the CPU, unless somebody has decided."""
+    return not _State.decided and model is not None and any(each.device.type == "cpu" for each in model.parameters())
 
 
 def _memory() -> int:
     """Bytes of memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-
-
-def _library() -> Any:
-    library = cpu.library()
-    if library is None or not hasattr(library, "gact_allocator_install"):
-        return None
-    library.gact_allocator_install.argtypes = [ctypes.c_size_t]
-    library.gact_allocator_set.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]
-    library.gact_allocator_set.restype = None
-    library.gact_allocator_figures.argtypes = [ctypes.c_void_p]
-    library.gact_allocator_figures.restype = None
-    return library

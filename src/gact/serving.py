@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
-from .allocator import is_for_steps_of, serve_steps
+from .allocator import follow_environment, is_for_steps_of, serve_steps
 
 
 class _Process:
@@ -35,6 +35,7 @@ class Serving:
     """
 
     def __init__(self, model: nn.Module | None) -> None:
+        follow_environment()
         self._wanted = is_for_steps_of(model)
 
     def begin(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from ..allocator import is_for_steps_of, use_allocator
+from ..allocator import follow_environment, is_for_steps_of, use_allocator
 from ..factory import call_factory
 from ..levels import level_of
 from ..memory.resident import peak_resident_bytes
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     trial = Trial(**json.loads(arguments[0]))
     torch.manual_seed(0)
     model, inputs, loss_fn = call_factory(trial.factory, trial.batch)
+    follow_environment()
     if is_for_steps_of(model):
         use_allocator()
     context = _context(trial, model)

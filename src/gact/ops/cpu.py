@@ -65,6 +65,11 @@ def load() -> None:
             library.gact_instruction_set.restype = ctypes.c_char_p
             library.gact_arena_kept.restype = ctypes.c_int64
             library.gact_arena_limit.argtypes = [ctypes.c_int64]
+            library.gact_allocator_install.argtypes = [ctypes.c_size_t]
+            library.gact_allocator_set.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]
+            library.gact_allocator_set.restype = None
+            library.gact_allocator_figures.argtypes = [ctypes.c_void_p]
+            library.gact_allocator_figures.restype = None
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."
