@@ -124,7 +124,7 @@ class Again:
             return outer[0](Coded(packed, tensor) if isinstance(packed, Packed) else tensor)
 
         with consumers, saved_tensors_hooks(pack, _opened):
-            consumers.begin(module)
+            consumers.module_begins(module)
             if self._settings.derive:
                 consumers.observe(Observer(recipes, self._held, self._settings.min_bytes).run)
             yield

@@ -2,14 +2,16 @@
 
 NOTE: How the consumer is known
 A pack hook sees a tensor and nothing else. While a context is open a ``TorchFunctionMode`` notes the op that is
-running and two global module hooks keep the stack of running modules, so that a save which happens inside the op
-belongs to that pair. Ops that bypass torch functions (custom autograd Functions, ops called from C++) are reported
-as ``unknown``. Python composites such as ``F.multi_head_attention_forward`` are seen as one op: torch gives no way
+running and hooks of all modules (``modules.py``) keep the stack of running ones, so that a save which happens inside
+the op belongs to that pair. Ops that bypass torch functions (custom autograd Functions, ops called from C++) are
+reported as ``unknown``, but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are told by who runs
+them. Python composites such as ``F.multi_head_attention_forward`` are seen as one op: torch gives no way
 to look inside one.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -20,17 +22,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.utils.checkpoint
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from .compiling import never_compiled
 from .hooks import Hooks
 from .makers import DERIVABLE
+from .modules import follow, unfollow
 from .needs import Arguments
 from .records import Site
 
 UNKNOWN = "unknown"
 CHECKPOINT = "checkpoint"
+COMPILED = "compiled"
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_COMPILED_FOLDER = os.path.join(os.path.dirname(torch.__file__), "_functorch", "")
 _FUNCTION_FILE = torch.autograd.function.__file__
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
@@ -65,7 +70,9 @@ class Sites:
         path = self._paths.get(module)
         if path is None:
             self._read()
-            path = self._paths.setdefault(module, f"<{type(module).__name__}>")
+            compiled = getattr(module, "_orig_mod", None)  # what torch.compile() was called with
+            other = self.path(compiled) if isinstance(compiled, torch.nn.Module) else f"<{type(module).__name__}>"
+            path = self._paths.setdefault(module, other)
         return path
 
     def _read(self) -> None:
@@ -104,22 +111,18 @@ class Consumers(TorchFunctionMode):
         self._observe: Callable[..., Any] | None = None
         self._call = 0
         self._slot = 0
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._hooks: Hooks | None = None
         self._tell: Callable[[str], None] | None = None
 
     def __enter__(self) -> Consumers:
-        self._handles = [
-            register_module_forward_pre_hook(self._module_begins),
-            register_module_forward_hook(self._module_ends, always_call=True),
-        ]
+        follow(self)
+        never_compiled(type(self).__torch_function__)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        for handle in self._handles:
-            handle.remove()
+        unfollow(self)
 
     def __torch_function__(
         self,
@@ -129,7 +132,7 @@ class Consumers(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs one op with its name noted; ops nested in it belong to the outer one."""
-        if self._op is not None:
+        if torch.compiler.is_compiling() or self._op is not None:
             return func(*args, **(kwargs or {}))
         # An op that saved something has shown that our hooks are in charge.
         if not self._slot and self._hooks is not None and not self._hooks.in_charge():
@@ -170,9 +173,17 @@ class Consumers(TorchFunctionMode):
         """Starts to count the calls outside of any module afresh."""
         self._frames[0].calls.clear()
 
-    def begin(self, module: torch.nn.Module) -> None:
-        """Says that a module is running whose hooks are not called."""
-        self._module_begins(module, None)
+    def module_begins(self, module: torch.nn.Module) -> None:
+        """Takes a module for the running one."""
+        self._frames.append(_Frame(module, self._sites.path(module)))
+
+    def module_ends(self, module: torch.nn.Module) -> None:
+        """Takes the module around it for the running one again."""
+        # A forward that raised may have left the frames of its children behind: unwind to the module that ends.
+        for depth in range(len(self._frames) - 1, 0, -1):
+            if self._frames[depth].module is module:
+                del self._frames[depth:]
+                return
 
     @property
     def composite(self) -> bool:
@@ -189,7 +200,7 @@ class Consumers(TorchFunctionMode):
             return self._sites.site("", UNKNOWN, 0, 0)  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
-            op = CHECKPOINT if _is_checkpoint(sys._getframe(2)) else UNKNOWN
+            op = _function(sys._getframe(2))
             call = frame.calls[op] = frame.calls.get(op, -1) + 1
             return self._sites.site(frame.path, op, call, 0)
         if self._slot == 0:
@@ -198,22 +209,12 @@ class Consumers(TorchFunctionMode):
         self._slot = slot + 1
         return self._sites.site(frame.path, self._op, self._call, slot)
 
-    def _module_begins(self, module: torch.nn.Module, _inputs: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self._frames.append(_Frame(module, self._sites.path(module)))
 
-    def _module_ends(self, module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
-        if threading.get_ident() != self._thread:
-            return
-        # A forward that raised may have left the frames of its children behind: unwind to the module that ends.
-        for depth in range(len(self._frames) - 1, 0, -1):
-            if self._frames[depth].module is module:
-                del self._frames[depth:]
-                return
-
-
-def _is_checkpoint(frame: FrameType) -> bool:
-    """Whether the custom Function that saves is one of checkpoint's, which is told by who runs it."""
+def _function(frame: FrameType) -> str:
+    """The name of the custom Function that saves, which is told by who runs it."""
     if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
         frame = frame.f_back
-    return frame.f_code.co_filename == _CHECKPOINT_FILE
+    file = frame.f_code.co_filename
+    if file == _CHECKPOINT_FILE:
+        return CHECKPOINT
+    return COMPILED if file.startswith(_COMPILED_FOLDER) else UNKNOWN

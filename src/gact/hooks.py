@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch.autograd.graph import disable_saved_tensors_hooks
 
+from .compiling import never_compiled
+
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
 _autograd = torch._C._autograd
@@ -69,6 +71,7 @@ class Hooks:
                 "calls only the innermost pair, so the outer hooks would do nothing. Leave their context first, or "
                 "enter gact outside of it."
             )
+        never_compiled(*(getattr(hook, "__func__", hook) for hook in self._pair))
         _autograd._push_saved_tensors_default_hooks(*self._pair)
         _OPEN.add(self)
 

@@ -26,12 +26,13 @@ class Need:
     """What must survive of a saved tensor.
 
     Attributes:
-        kind: ``"value"`` (an unbiased estimate), ``"mask"`` (which side of a bound) or ``"exact"``.
+        kind: ``"value"`` (an unbiased estimate), ``"mask"`` (which side of a bound), ``"exact"``, or ``"unknown"``:
+            exact until the user asks for a width.
         least_bits: Least width of a value's code.
         prior_bits: Least width while it is not known how much the gradient suffers from its rounding.
         most_bits: Greatest width, where a rule sets one.
         mask: The test of a mask.
-        why: For exact ones, what the backward does with the value.
+        why: For exact and unknown ones, what the backward does with the value.
     """
 
     kind: str
@@ -252,6 +253,7 @@ def _table() -> dict[str, Need | Chooser]:
     enter("clamp_max", _clamp_max)
     enter("threshold _threshold", _threshold)
     enter("checkpoint", _checkpoint)
+    enter("compiled", Need("unknown", why="compiled"))
     enter("dropout dropout1d dropout2d dropout3d feature_dropout", _dropout)
     enter("div divide true_divide", _division)
     enter("pow float_power __pow__", _power)

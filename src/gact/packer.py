@@ -12,7 +12,7 @@ from . import casts, streams
 from .codecs.groups import Groups
 from .codecs.integers import Integers, extremes
 from .codecs.masks import Mask
-from .consumers import CHECKPOINT, UNKNOWN, Consumers
+from .consumers import CHECKPOINT, COMPILED, UNKNOWN, Consumers
 from .derived import Derived
 from .held import WIDEST, HeldRegions
 from .identity import Identity, locate
@@ -31,6 +31,7 @@ from .steps import Step, Steps
 
 Result = Kept | Copied | Packed
 _SMALL = Decision.keep("small")
+_FUNCTIONS = {CHECKPOINT, COMPILED, UNKNOWN}
 
 
 class Packer:
@@ -167,6 +168,8 @@ class Packer:
             if rule.keep:
                 return self._leave(tensor, site, step, "rule")
             needed = ruled(needed, rule)
+        if needed.kind == "unknown":
+            return self._leave(tensor, site, step, needed.why)
         if needed.kind == "value":
             held = self._value(identity, tensor, site, needed)
         else:
@@ -264,4 +267,4 @@ class Packer:
 
 def _is_saved_by_op(site: Site) -> bool:
     """Whether one of torch's ops saves, and no custom function."""
-    return site.op is not UNKNOWN and site.op is not CHECKPOINT
+    return site.op not in _FUNCTIONS

@@ -72,6 +72,8 @@ def need(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need
 
 def ruled(needed: Need, rule: Rule) -> Need:
     """A need within the widths that the user's rule allows; masks and integers stay what they are."""
+    if needed.kind == "unknown" and (rule.bits or rule.least_bits or rule.most_bits):
+        needed = VALUE
     if needed.kind != "value":
         return needed
     least, most = rule.bits or rule.least_bits or 1, rule.bits or rule.most_bits or 8
