@@ -36,12 +36,17 @@ class Net(nn.Module):
         return x
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
+def forget():
+    """Throws away all that was compiled."""
     torch._dynamo.reset()
     counters.clear()
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    forget()
     yield
-    torch._dynamo.reset()
+    forget()
 
 
 def wholly(net, backend):
@@ -69,6 +74,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using `torch.compile.module.` wh
 
 def gradients(way, context_of=lambda net: contextlib.nullcontext(), backend="aot_eager", steps=3, net_of=Net):
     """The gradients of the last of some steps, the graphs that were made, and the context."""
+    forget()
     torch.manual_seed(1)
     net = net_of()
     x = torch.randn(128, 256)
@@ -90,8 +96,6 @@ def compressor(net, **options):
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_are_those_of_plain_compiled_training_and_so_are_the_graphs(way):
     plain, graphs, _ = gradients(way)
-    torch._dynamo.reset()
-    counters.clear()
     ours, ours_graphs, c = gradients(way, compressor)
     assert graphs == ours_graphs > 0
     assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
@@ -102,7 +106,6 @@ def test_gradients_are_those_of_plain_compiled_training_and_so_are_the_graphs(wa
 
 def test_gradients_are_those_of_inductor():
     plain, _, _ = gradients(wholly, backend="inductor", steps=2)
-    torch._dynamo.reset()
     ours, _, c = gradients(wholly, compressor, backend="inductor", steps=2)
     assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
     assert "compiled" in {row.op for row in c.report().rows}
@@ -110,7 +113,6 @@ def test_gradients_are_those_of_inductor():
 
 def test_a_rule_has_values_rounded():
     plain, _, _ = gradients(wholly)
-    torch._dynamo.reset()
     ours, _, c = gradients(wholly, lambda net: compressor(net, rules=[gact.Rule(op="compiled", bits=8)]))
     noise = sum((a - b).square().sum() for a, b in zip(plain, ours, strict=True))
     energy = sum(a.square().sum() for a in plain)
@@ -134,8 +136,6 @@ def test_what_runs_between_compiled_functions_is_compressed():
         return net
 
     _, plain_graphs, _ = gradients(way, net_of=Broken)
-    torch._dynamo.reset()
-    counters.clear()
     _, graphs, c = gradients(way, compressor, net_of=Broken)
     assert graphs == plain_graphs > 0
     assert {"compiled", "linear", "layer_norm"} <= {row.op for row in c.report().rows}
@@ -147,8 +147,6 @@ def test_graph_breaks_make_no_graph_more():
         return net
 
     _, plain_graphs, _ = gradients(way, net_of=lambda: Net(breaks=True))
-    torch._dynamo.reset()
-    counters.clear()
     _, graphs, _ = gradients(way, compressor, net_of=lambda: Net(breaks=True))
     assert graphs == plain_graphs > 1
 
