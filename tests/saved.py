@@ -2,6 +2,8 @@
 
 import torch
 
+import gact
+
 
 class Save(torch.autograd.Function):
     """The identity of ``anchor``; saves the other tensors."""
@@ -17,6 +19,9 @@ class Save(torch.autograd.Function):
         return (grad, *[None] * (len(ctx.needs_input_grad) - 1))
 
 
+gact.register_need(Save, "value")
+
+
 def activation(x):
     """The same values in the same layout and place, as the result of an op: what no op made may be held more finely."""
     whole = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage()).clone()
@@ -25,7 +30,9 @@ def activation(x):
 
 def save(*tensors):
     """An output whose node has saved the tensors."""
-    return Save.apply(torch.zeros((), requires_grad=True), *tensors)
+    output = Save.apply(torch.zeros((), requires_grad=True), *tensors)
+    output.add(0)  # an op that leads back to the node, which tells whose the saves are
+    return output
 
 
 def held(output):

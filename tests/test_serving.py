@@ -126,6 +126,21 @@ def test_an_error_in_forward_ends_with_the_next_step_of_the_optimizer():
     """) == ["1", "1", "0"]
 
 
+def test_optimizer_hooks_of_others_are_called_beside_ours():
+    assert run_training("""
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+        model, compressor, optimizer = training()
+        register_optimizer_step_post_hook(lambda *_: print("before"))
+        for _ in range(2):
+            with compressor:
+                loss = loss_of(model)
+            compressor.backward(loss)
+            register_optimizer_step_post_hook(lambda *_: print("after"))
+            optimizer.step()
+            print(on())
+    """) == ["before", "after", "0", "before", "after", "after", "0"]
+
+
 def test_a_compressor_that_is_not_enabled_serves_nothing():
     assert run_training("""
         model, compressor, optimizer = training(enabled=False)

@@ -9,6 +9,7 @@ from .allocator import AllocatorStatus, allocator_status, use_allocator
 from .attention import attention
 from .compressor import Compressor
 from .memory import MemoryProfile, profile_step
+from .operators import register_need
 from .planning import Plan, plan
 from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
@@ -35,5 +36,6 @@ __all__ = [
     "plan",
     "profile_step",
     "quantize",
+    "register_need",
     "use_allocator",
 ]

@@ -28,15 +28,16 @@ from .consumers import Consumers, Sites
 from .held import HeldRegions
 from .hooks import top_pair
 from .ledger import Ledger
-from .needs import Need
 from .observer import Observer
-from .packed import Packed, unpack
+from .operators.need import Need
+from .packed import unpack
 from .packer import Packer
 from .parameters import Parameters
 from .precision.controller import Controller
 from .recipes import Recipes
 from .records import Settings, Site
 from .rules import Rules
+from .saved.save import Save
 from .steps import Steps
 
 _SEED = 0x2545F491
@@ -47,7 +48,7 @@ class Coded:
     """What checkpoint holds instead of a tensor.
 
     Args:
-        packed: The codes.
+        packed: The save.
         tensor: The tensor.
     """
 
@@ -55,7 +56,7 @@ class Coded:
 
     requires_grad = False
 
-    def __init__(self, packed: Packed, tensor: Tensor) -> None:
+    def __init__(self, packed: Save, tensor: Tensor) -> None:
         self.packed = packed
         self.shape = tensor.shape
         self.dtype = tensor.dtype
@@ -121,13 +122,22 @@ class Again:
         @functools.wraps(outer[0])
         def pack(tensor: Tensor) -> Any:
             packed = packer.pack(tensor)
-            return outer[0](Coded(packed, tensor) if isinstance(packed, Packed) else tensor)
+            return outer[0](Coded(packed, tensor) if isinstance(packed, Save) else tensor)
 
+        def in_charge() -> bool:
+            pair = top_pair()
+            return pair is not None and pair[0] is pack
+
+        consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, self._own.inner, in_charge)
         with consumers, saved_tensors_hooks(pack, _opened):
             consumers.module_begins(module)
             if self._settings.derive:
-                consumers.observe(Observer(recipes, self._held, self._settings.min_bytes).run)
-            yield
+                consumers.observe(Observer(recipes, self._held, self._settings.min_bytes, consumers.run).run)
+            try:
+                yield
+            finally:
+                packer.close()
+                consumers.release()
 
 
 class _EachTime:

@@ -9,7 +9,9 @@ the first copy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,24 +19,26 @@ from torch import Tensor
 from .held import HeldRegions
 from .identity import Identity, Place, locate
 from .makers import Rebuild
-from .needs import Arguments, argument
 from .packed import Held
 from .parameters import PLAIN
 from .recipes import Recipe, Recipes, link_to
+from .records import Arguments, argument
 
-_OPS = frozenset(["linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
-_LOW = (torch.bfloat16, torch.float16)
+_NAMES = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+_OPS = frozenset(getattr(torch.nn.functional, name) for name in _NAMES.split())
+LOW = frozenset({torch.bfloat16, torch.float16})
+"""Dtypes to which autocast casts."""
 
 
-def source_of(op: str, tensor: Tensor, arguments: Arguments) -> Place | None:
+def source_of(op: Callable[..., Any] | None, tensor: Tensor, arguments: Arguments) -> Place | None:
     """Where the argument lies of which a saved tensor is autocast's copy; None if it is no such copy.
 
     Args:
-        op: Name of the op that saves.
-        tensor: What it saves; no parameter.
+        op: The op that saves; None if that is not known.
+        tensor: What it saves, of a dtype in ``LOW``; no parameter.
         arguments: Its arguments.
     """
-    if tensor.dtype not in _LOW or op not in _OPS:
+    if op not in _OPS:
         return None
     source = argument(arguments, 0, "input", None)
     if type(source) not in PLAIN or source.dtype is tensor.dtype or source.numel() != tensor.numel():

@@ -6,12 +6,14 @@ import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .again import Again
+from .autograd.inner import InnerPasses
 from .checkpointing import ContextsOf, checkpointing
 from .consumers import Consumers, Sites
 from .guards import (
@@ -29,9 +31,12 @@ from .guards import (
 from .held import HeldRegions
 from .hooks import Hooks, transform_is_active
 from .levels import arguments_of
+from .modules import unfollow
 from .notices import ASIDE, Notices
 from .observer import Observer
 from .offload import open_offload
+from .opening import Opened, gravest, take_off
+from .operators import prepare
 from .packed import unpack
 from .packer import Packer
 from .parameters import Parameters
@@ -48,16 +53,17 @@ from .serving import Serving
 from .steps import Measured, Steps
 from .store.choose import check_offload
 
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 
 
 class _Thread(threading.local):
     """How deep a thread has entered, and what belongs to its outermost level."""
 
     depth = 0
-    hooks: Hooks | None = None
-    consumers: Consumers | None = None
     packer: Packer | None = None
+
+    def __init__(self) -> None:
+        self.opened = Opened()
 
 
 class Compressor:
@@ -211,34 +217,50 @@ class Compressor:
     def __enter__(self) -> Compressor:
         """Starts compressing what this thread saves; entering again inside changes nothing."""
         thread = self._thread
-        if thread.depth == 0 and self._settings.enabled:
-            if transform_is_active():
-                self._notices.give(ASIDE)
-            else:
-                self._open(thread)
-        thread.depth += 1
-        return self
+        depth = thread.depth
+        try:
+            if not depth and self._settings.enabled:
+                if transform_is_active():
+                    self._notices.give(ASIDE)
+                else:
+                    self._open(thread)
+            thread.depth = depth + 1
+            return self
+        except BaseException as error:
+            raise gravest([error, *self._leave(thread, depth)])  # noqa: B904 - mostly this very error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Stops compressing; what was saved inside stays valid until backward has used it."""
         thread = self._thread
-        if not thread.depth:
-            raise RuntimeError(
-                "gact.Compressor was left on a thread that had not entered it. Use it in a with statement."
-            )
-        thread.depth -= 1
-        if thread.depth or thread.packer is None:
-            return
-        assert thread.hooks is not None
-        assert thread.consumers is not None
-        self._checkpointing.__exit__(kind, error, trace)
-        thread.hooks.pop()
-        thread.consumers.__exit__(kind, error, trace)
-        self._serving.end()
+        depth = thread.depth - 1
         packer = thread.packer
-        thread.hooks = thread.consumers = thread.packer = None
-        if kind is not None:
-            return
+        try:
+            if depth < 0:
+                raise RuntimeError(
+                    "gact.Compressor was left on a thread that had not entered it. Use it in a with statement."
+                )
+            errors = self._leave(thread, depth)
+        except BaseException as interrupt:
+            errors = [interrupt, *self._leave(thread, max(depth, 0))]
+        if errors:
+            worst = gravest(errors if error is None else [error, *errors])
+            if worst is not error:
+                raise worst
+        if kind is None and packer is not None and not depth:
+            self._tell(packer)
+
+    def _leave(self, thread: _Thread, depth: int) -> list[BaseException]:
+        """Sets how deep a thread is in, and closes everything at 0. May be run again after an interrupt."""
+        errors = [] if depth else thread.opened.close()
+        if not depth:
+            thread.packer = None
+        thread.depth = depth
+        return errors
+
+    def _tell(self, packer: Packer) -> None:
+        """Warns of what a context should have done and has not."""
+        if self._steps.inner.is_suspected:
+            return  # the step keeps what it saves, to see what its input's gradient is for
         if not packer.compressed and not self._steps.ledger.offloaded_bytes:
             self._notices.nothing(packer.saves, self._steps.ledger, self._settings)
         elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
@@ -258,6 +280,8 @@ class Compressor:
         return Again(self._model, self._settings, self._controller, self._steps, self._sites, self._rules).contexts
 
     def _open(self, thread: _Thread) -> None:
+        prepare()
+        opened, context = thread.opened, object()
         consumers = Consumers(self._sites)
         parameters, recipes = Parameters(self._model), Recipes(self._steps)
         packer = Packer(
@@ -271,16 +295,28 @@ class Compressor:
             self._rules,
             self._offload,
         )
-        observer = Observer(recipes, self._held, self._settings.min_bytes)
+        observer = Observer(recipes, self._held, self._settings.min_bytes, consumers.run)
+        inner = self._steps.inner
         hooks = Hooks(packer.pack, unpack, lambda: self._notices.give(ASIDE))
+        consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, inner, hooks.in_charge)
+        opened.add(consumers.release)
+        opened.add(packer.close)
+        opened.add(hooks.pop)
         hooks.push()
+        opened.add(lambda: inner.leave(packer))
+        inner.enter(packer)
+        opened.add(lambda: unfollow(consumers))
+        opened.add(lambda: take_off(consumers))
         consumers.__enter__()
         if self._settings.derive:
             consumers.observe(observer.run)
         consumers.watch(hooks, self._notices.foreign)
-        self._checkpointing.__enter__()
-        self._serving.begin()
-        thread.hooks, thread.consumers, thread.packer = hooks, consumers, packer
+        if self._checkpointing is not None:
+            opened.add(partial(self._checkpointing.close, context))
+            self._checkpointing.open(context)
+        opened.add(lambda: self._serving.end(context, entered=thread.depth > 0))
+        self._serving.begin(context)
+        thread.packer = packer
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
         """Runs ``loss.backward()``, after measuring sensitivities when that is due.
@@ -314,7 +350,7 @@ class Compressor:
         if self._controller.failure:
             return
         totals = Totals(measured.ledger.plain_bytes, measured.ledger.kept_bytes)
-        with preserved_state(self._model, loss.device):
+        with preserved_state(self._model, loss.device), self._steps.inner.closed():
             self._controller.measure(measured.measurement, measured.number, totals, loss, gradient)
         if self._controller.failure:
             self._notices.unmeasured(self._controller.failure)
@@ -386,6 +422,7 @@ class Compressor:
             "seed": settings.seed,
             "steps": self._steps.count,
             "precision": self._controller.state(),
+            "inner": self._steps.inner.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -399,7 +436,7 @@ class Compressor:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping, got {type(state).__name__}. Pass what state_dict() returned.")
-        expected = {"version", "bits", "seed", "steps", "precision"}
+        expected = {"version", "bits", "seed", "steps", "precision", "inner"}
         if set(state) != expected:
             raise ValueError(
                 f"state must have the keys {sorted(expected)}, got {sorted(state)}. Pass what state_dict() returned."
@@ -408,6 +445,8 @@ class Compressor:
             raise ValueError(f"state has version {state['version']!r}; this release reads version {_STATE_VERSION}.")
         bits = check_bits(state["bits"], whole=not self._settings.adaptive)
         seed, steps = check_seed(state["seed"]), check_count("steps", state["steps"], 0)
+        inner = InnerPasses.checked(state["inner"], self._sites.site)
         self._controller.load(state["precision"])
+        self._steps.inner.load(*inner)
         self._settings = self._controller.settings = dataclasses.replace(self._settings, bits=bits, seed=seed)
         self._steps.count = steps

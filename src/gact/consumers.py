@@ -1,12 +1,10 @@
 """Who is saving: the op, the slot and the module path behind a call of the pack hook.
 
 NOTE: How the consumer is known
-A pack hook sees a tensor and nothing else. While a context is open a ``TorchFunctionMode`` notes the op that is
-running and hooks of all modules (``modules.py``) keep the stack of running ones, so that a save which happens inside
-the op belongs to that pair. Ops that bypass torch functions (custom autograd Functions, ops called from C++) are
-reported as ``unknown``, but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are told by who runs
-them. Python composites such as ``F.multi_head_attention_forward`` are seen as one op: torch gives no way
-to look inside one.
+What backward needs of a save is told by its node alone (``autograd/nodes.py``). A name for people comes from what runs:
+while a context is open a ``TorchFunctionMode`` notes the op and hooks of all modules (``modules.py``) keep the stack of
+running ones. Saves outside of any op (custom Functions, TorchScript, C++, double backward) are named after their node,
+but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are known by who runs them.
 """
 
 from __future__ import annotations
@@ -16,22 +14,28 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType, FunctionType
+from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.utils.checkpoint
+from torch import Tensor
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
+from .autograd.inner import InnerPasses
+from .autograd.nodes import op_of
 from .compiling import never_compiled
 from .hooks import Hooks
 from .makers import DERIVABLE
 from .modules import follow, unfollow
-from .needs import Arguments
-from .records import Site
+from .operators.overwriting import OVERWRITING, hides_its_node
+from .records import Arguments, Site
+from .saved.boundaries import DECIDING, LEAVING, Boundaries
+from .saved.probabilities import ENDING, Probabilities
+from .saved.waiting import Waiting
 
-UNKNOWN = "unknown"
 CHECKPOINT = "checkpoint"
 COMPILED = "compiled"
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -39,9 +43,12 @@ _COMPILED_FOLDER = os.path.join(os.path.dirname(torch.__file__), "_functorch", "
 _FUNCTION_FILE = torch.autograd.function.__file__
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
+_GRADIENT = torch.autograd.grad
+_ASKING = frozenset({Tensor.requires_grad_, Tensor.requires_grad.__set__})  # type: ignore[attr-defined]
+_SPECIAL = DECIDING | LEAVING | ENDING | _ASKING | {_GRADIENT}
 
 
-class _Frame:
+class Frame:
     """One running module: its path and how many calls of each op have saved so far."""
 
     __slots__ = ("calls", "module", "path")
@@ -98,31 +105,46 @@ class Consumers(TorchFunctionMode):
 
     Args:
         sites: Where sites and module paths come from.
+
+    Attributes:
+        function: The op that is running; None outside of any.
     """
 
     def __init__(self, sites: Sites) -> None:
         super().__init__()
         self._sites = sites
         self._thread = threading.get_ident()
-        self._frames = [_Frame(None, "")]
+        self._frames = [Frame(None, "")]
         self._op: str | None = None
-        self._func: Callable[..., Any] | None = None
+        self.function: Callable[..., Any] | None = None
         self._arguments: Arguments = _NONE
         self._observe: Callable[..., Any] | None = None
+        self._name = ""
         self._call = 0
         self._slot = 0
         self._hooks: Hooks | None = None
         self._tell: Callable[[str], None] | None = None
+        self._waiting: Waiting | None = None
+        self._boundaries: Boundaries | None = None
+        self._probabilities: Probabilities | None = None
+        self._inner: InnerPasses | None = None
+        self._in_charge: Callable[[], bool] = lambda: True
 
     def __enter__(self) -> Consumers:
-        follow(self)
-        never_compiled(type(self).__torch_function__)
-        super().__enter__()  # type: ignore[no-untyped-call]
+        try:
+            follow(self)
+            never_compiled(type(self).__torch_function__)
+            super().__enter__()  # type: ignore[no-untyped-call]
+        except BaseException:
+            unfollow(self)
+            raise
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        unfollow(self)
+        try:
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        finally:
+            unfollow(self)
 
     def __torch_function__(
         self,
@@ -137,18 +159,67 @@ class Consumers(TorchFunctionMode):
         # An op that saved something has shown that our hooks are in charge.
         if not self._slot and self._hooks is not None and not self._hooks.in_charge():
             self._look_at_hooks(self._hooks)
-        self._op = name = func.__name__
-        self._func = func
         kwargs = kwargs or _NO_KEYWORDS
+        if func in _SPECIAL:
+            if func is _GRADIENT:
+                return self._differentiate(func, args, kwargs)
+            if func in ENDING and self._probabilities is not None:
+                self._probabilities.close()
+            elif func in _ASKING:
+                self._note_input(args)
+            else:
+                self._note_decision(func, args, kwargs)
+        boundaries = self._boundaries
+        if boundaries is not None and boundaries.saves and self._in_charge():
+            boundaries.close()
+        self._op = func.__name__
+        self.function = func
         self._arguments = (args, kwargs)
         self._slot = 0
         try:
-            if name in DERIVABLE and self._observe is not None:
-                return self._observe(name, func, args, kwargs)
-            return func(*args, **kwargs)
+            if self._observe is not None and func in DERIVABLE:
+                return self._observe(func, args, kwargs)
+            return self.run(func, args, kwargs)
         finally:
-            self._op = None
+            self._op = self.function = None
             self._arguments = _NONE
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs an op and has what it saved told by its node."""
+        result = func(*args, **kwargs)
+        waiting = self._waiting
+        if waiting is not None and waiting.saves:
+            waiting.tell(result)
+            if waiting.saves and func in OVERWRITING and hides_its_node(result):
+                waiting.assume(OVERWRITING[func], self._op_at)
+        return result
+
+    def _op_at(self, site: Site | None) -> bool:
+        """Whether the op that is running saves at a site."""
+        return site is not None and (site.op, site.call) == (self._name, self._call)
+
+    def _note_input(self, args: tuple[Any, ...]) -> None:
+        """Notes that a module has a tensor ask for a gradient."""
+        if len(self._frames) > 1 and self._inner is not None and args:
+            self._inner.make_input(args[0])
+
+    def _note_decision(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Notes a decision inside a checkpointed block, which runs without gradients or under hooks of its own."""
+        boundaries = self._boundaries
+        if boundaries is None or (torch.is_grad_enabled() and self._in_charge()):
+            return
+        boundaries.note(func, args, kwargs)
+
+    def _differentiate(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs ``torch.autograd.grad`` inside of forward. What its own nodes save is theirs and no op's."""
+        inner = self._inner
+        if inner is None:
+            return func(*args, **kwargs)
+        inner.begin_gradient()
+        try:
+            return self.run(func, args, kwargs)
+        finally:
+            inner.end_gradient()
 
     def watch(self, hooks: Hooks, tell: Callable[[str], None]) -> None:
         """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
@@ -165,6 +236,33 @@ class Consumers(TorchFunctionMode):
             self._hooks = None
             self._tell(name)
 
+    def serve(
+        self,
+        waiting: Waiting,
+        boundaries: Boundaries,
+        probabilities: Probabilities,
+        inner: InnerPasses,
+        in_charge: Callable[[], bool],
+    ) -> None:
+        """Takes those who are to be told what runs.
+
+        Args:
+            waiting: Saves that wait for their nodes.
+            boundaries: Inputs of checkpointed blocks that wait for what their block does.
+            probabilities: Results of log-softmax that wait for what weighs them.
+            inner: Backward passes that forward runs.
+            in_charge: Whether autograd would call our hooks now.
+        """
+        self._waiting, self._boundaries, self._probabilities = waiting, boundaries, probabilities
+        self._inner, self._in_charge = inner, in_charge
+
+    def release(self) -> None:
+        """Lets go of all that was to be told: two objects that hold each other stay for long."""
+        self._waiting = self._boundaries = self._probabilities = self._inner = self._observe = self._hooks = (
+            self._tell
+        ) = None
+        self._in_charge = lambda: True
+
     def observe(self, run: Callable[..., Any]) -> None:
         """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
         self._observe = run
@@ -175,7 +273,7 @@ class Consumers(TorchFunctionMode):
 
     def module_begins(self, module: torch.nn.Module) -> None:
         """Takes a module for the running one."""
-        self._frames.append(_Frame(module, self._sites.path(module)))
+        self._frames.append(Frame(module, self._sites.path(module)))
 
     def module_ends(self, module: torch.nn.Module) -> None:
         """Takes the module around it for the running one again."""
@@ -185,36 +283,53 @@ class Consumers(TorchFunctionMode):
                 del self._frames[depth:]
                 return
 
-    @property
-    def composite(self) -> bool:
-        """Whether the op that is running is a Python function, which may save for ops of several kinds."""
-        return self._op is not None and type(self._func) is FunctionType
-
     def arguments(self) -> Arguments:
         """Positional and keyword arguments of the op that is running."""
         return self._arguments
 
-    def save(self) -> Site:
-        """The site of the save that is happening now; counts it."""
+    @property
+    def has_run(self) -> bool:
+        """Whether the checkpointed block whose input is saved now has run already."""
+        return sys._getframe(3).f_code.co_name == "checkpoint"
+
+    def frame(self) -> Frame:
+        """The module that is running now."""
+        return self._frames[-1] if threading.get_ident() == self._thread else self._frames[0]
+
+    def save(self) -> Site | None:
+        """The site of the save that is happening now, counted; None if only its node can tell."""
         if threading.get_ident() != self._thread:
-            return self._sites.site("", UNKNOWN, 0, 0)  # a double backward on a device's thread
+            return None  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
             op = _function(sys._getframe(2))
+            if op is None:
+                return None
             call = frame.calls[op] = frame.calls.get(op, -1) + 1
             return self._sites.site(frame.path, op, call, 0)
         if self._slot == 0:
-            self._call = frame.calls[self._op] = frame.calls.get(self._op, -1) + 1
+            self._name = name = self._op.partition(".")[0]  # overloads go by the op's name
+            self._call = frame.calls[name] = frame.calls.get(name, -1) + 1
         slot = self._slot
         self._slot = slot + 1
-        return self._sites.site(frame.path, self._op, self._call, slot)
+        return self._sites.site(frame.path, self._name, self._call, slot)
+
+    def call(self, frame: Frame, node: Node) -> tuple[str, int]:
+        """Name and number of a call that only its node has told; counts it."""
+        op = op_of(node)
+        call = frame.calls[op] = frame.calls.get(op, -1) + 1
+        return op, call
+
+    def site(self, frame: Frame, op: str, call: int, slot: int) -> Site:
+        """The site of a slot of such a call."""
+        return self._sites.site(frame.path, op, call, slot)
 
 
-def _function(frame: FrameType) -> str:
-    """The name of the custom Function that saves, which is told by who runs it."""
+def _function(frame: FrameType) -> str | None:
+    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other."""
     if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
         frame = frame.f_back
     file = frame.f_code.co_filename
     if file == _CHECKPOINT_FILE:
         return CHECKPOINT
-    return COMPILED if file.startswith(_COMPILED_FOLDER) else UNKNOWN
+    return COMPILED if file.startswith(_COMPILED_FOLDER) else None

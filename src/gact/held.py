@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 from weakref import WeakValueDictionary
 
 from torch import Tensor
 
+from .autograd.storages import WeakStorages
+from .codecs.exact import Exact
 from .codecs.masks import MaskTest
 from .identity import Identity
+from .operators.forms import OWN
 from .packed import Copied, Encoded, Held
 
 WIDEST = 8
+EXACT = "kept"
+_KINDS = ("value", "wide", "normalised", *OWN)
 
 
 class HeldRegions:
     """Regions by identity, each held weakly: it goes when the last graph that needs it goes.
 
-    An identity begins with the address of a storage, which the ledger of the step keeps from being reused.
-
-    Attributes:
-        last_mask: The mask that was held last: how the op that saved it is told.
+    An identity begins with the address of a storage. Those that are known here are kept from being used again.
     """
 
     def __init__(self) -> None:
         self._step = 0
-        self.last_mask: weakref.ref[Encoded] | None = None
         self._aliases: dict[Identity, Identity] = {}
+        self._addresses = WeakStorages()
         self._storages: set[int] = set()
         self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
         self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
@@ -37,9 +38,9 @@ class HeldRegions:
         if number == self._step:
             return
         self._step = number
-        self.last_mask = None
         self._aliases.clear()
         self._storages.clear()
+        self._addresses.clear()
         self._copies.clear()
         self._values.clear()
 
@@ -47,27 +48,61 @@ class HeldRegions:
         """Whether the values of some region of a storage may be held: a first look that costs little."""
         return storage in self._storages
 
-    def value(self, identity: Identity, least_bits: int = 1) -> Held | None:
-        """What gives the values of a region with at least that many bits, or None."""
+    def value(self, identity: Identity, least_bits: int = 1, form: str = "") -> Held | None:
+        """What gives the values of a region with at least that many bits, or None.
+
+        Args:
+            identity: Of the region.
+            least_bits: Least width of its codes.
+            form: The form in which they must be coded; ``""`` for any in which all values come back.
+        """
         if identity[0] not in self._storages:
             return None
-        held = self._values.get((identity, "value"))
-        if held is not None and held.bits >= least_bits:
-            return held
-        return self._values.get((identity, "wide"))
+        for kind in (form or "value", "wide", EXACT) if form not in OWN else (form, EXACT):
+            held = self._values.get((identity, kind))
+            if held is not None and held.bits >= least_bits and (not form or kind != "wide"):
+                return held
+        return None
 
-    def add_value(self, identity: Identity, held: Held) -> None:
-        """Remembers what gives the values of a region."""
+    def add_value(self, identity: Identity, held: Held, form: str = "") -> None:
+        """Remembers what gives the values of a region, and in which form they are coded."""
+        self._storages.add(identity[0])
+        if form:
+            self._values[identity, form] = held
+            if form in OWN:
+                return
         kind = "wide" if held.bits >= WIDEST else "value"
         self._values[identity, kind] = held
-        self._storages.add(identity[0])
         other = self._aliases.pop(identity, None)
         if other is not None:
             self._values[other, kind] = held
             self._storages.add(other[0])
 
-    def alias(self, identity: Identity, other: Identity) -> None:
-        """Has what will be held for a region be found under another identity too."""
+    def keep(self, identity: Identity, held: Encoded) -> None:
+        """Remembers a region that is kept as it is."""
+        self._storages.add(identity[0])
+        self._values[identity, EXACT] = held
+
+    def codes(self, identity: Identity) -> list[Encoded]:
+        """The codes that hold values of a region, in whatever form."""
+        if identity[0] not in self._storages:
+            return []
+        found = {id(held): held for held in (self._values.get((identity, kind)) for kind in _KINDS) if held is not None}
+        return [held for held in found.values() if isinstance(held, Encoded) and not isinstance(held.code, Exact)]
+
+    def has(self, identity: Identity, form: str) -> bool:
+        """Whether a region is held in a form."""
+        return identity[0] in self._storages and (identity, form) in self._values
+
+    def alias(self, identity: Identity, other: Identity, source: Tensor) -> None:
+        """Has what will be held for a region be found under another identity too.
+
+        Args:
+            identity: Of the region.
+            other: The other one, which has the address of another tensor's storage.
+            source: That tensor.
+        """
+        self._addresses.add(source.untyped_storage())
         self._aliases[identity] = other
 
     def copy(self, tensor: Tensor) -> Copied:
@@ -86,5 +121,3 @@ class HeldRegions:
     def add_exact(self, identity: Identity, kind: MaskTest | str, held: Encoded) -> None:
         """Remembers the mask of a region under a test, or its integers."""
         self._values[identity, kind] = held
-        if isinstance(kind, MaskTest):
-            self.last_mask = weakref.ref(held)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.autograd.graph import disable_saved_tensors_hooks
@@ -72,12 +72,22 @@ class Hooks:
                 "enter gact outside of it."
             )
         never_compiled(*(getattr(hook, "__func__", hook) for hook in self._pair))
-        _autograd._push_saved_tensors_default_hooks(*self._pair)
         _OPEN.add(self)
+        _autograd._push_saved_tensors_default_hooks(*self._pair)
 
     def pop(self) -> None:
-        """Takes the pair off again."""
-        _autograd._pop_saved_tensors_default_hooks()
+        """Takes the pair off again, wherever it is on the stack, if it is there; pairs of others stay."""
+        if not _OPEN.holds(self):
+            return
+        inner: list[Pair] = []
+        try:
+            while (pair := top_pair()) is not None:
+                if pair[0] is not self._pair[0]:
+                    inner.append(pair)
+                _autograd._pop_saved_tensors_default_hooks()
+        finally:
+            for pair in reversed(inner):
+                _autograd._push_saved_tensors_default_hooks(*pair)
         _OPEN.discard(self)
 
     def in_charge(self) -> bool:
@@ -96,10 +106,18 @@ class Hooks:
     def aside(self) -> Iterator[None]:
         """Takes the pair off the stack for a while."""
         self._stands_aside()
-        _autograd._pop_saved_tensors_default_hooks()
         try:
+            _autograd._pop_saved_tensors_default_hooks()
             yield
         finally:
+            try:
+                self._put_back()
+            except BaseException:
+                self._put_back()
+                raise
+
+    def _put_back(self) -> None:
+        if _OPEN.holds(self) and not self.in_charge():  # an interrupt may have come before the pair was off
             _autograd._push_saved_tensors_default_hooks(*self._pair)
 
 
@@ -107,27 +125,33 @@ class _Open(threading.local):
     """Our active pairs on this thread, and the replacement of torch's switch while any thread has one."""
 
     _lock = threading.Lock()
-    _threads = 0
+    _anywhere: ClassVar[set[Hooks]] = set()
 
     def __init__(self) -> None:
-        self._hooks: list[Hooks] = []
+        self._hooks: set[Hooks] = set()
+
+    def holds(self, hooks: Hooks) -> bool:
+        return hooks in self._hooks
 
     def add(self, hooks: Hooks) -> None:
-        self._hooks.append(hooks)
+        self._hooks.add(hooks)
         with self._lock:
-            _Open._threads += 1
+            self._anywhere.add(hooks)
             torch.autograd.graph.disable_saved_tensors_hooks = _disable_beside_ours
 
     def discard(self, hooks: Hooks) -> None:
-        self._hooks.remove(hooks)
         with self._lock:
-            _Open._threads -= 1
-            if not _Open._threads:
+            self._anywhere.discard(hooks)
+            if not self._anywhere:
                 torch.autograd.graph.disable_saved_tensors_hooks = disable_saved_tensors_hooks
+        self._hooks.discard(hooks)
 
     def innermost(self) -> Hooks | None:
         pair = top_pair()
-        return next((hooks for hooks in self._hooks if pair is not None and hooks._pair[0] == pair[0]), None)
+        for hooks in self._hooks:
+            if pair is not None and hooks._pair[0] == pair[0]:
+                return hooks
+        return None
 
 
 _OPEN = _Open()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, UntypedStorage
-from torch.multiprocessing.reductions import StorageWeakRef
 
+from .autograd.storages import WeakStorages
 from .records import Decision, Site
 
 
@@ -32,18 +32,23 @@ class Tally:
     offloaded_bytes: int = 0
 
 
+Extent = tuple[Any, int]
+"""What a save keeps alive in plain autograd, told from others, and its bytes."""
+
+
 class Ledger:
     """The figures of one step. Storages are counted at their first save.
 
     NOTE: Storages that die during the step
-    A compressed tensor's storage is freed while the step goes on, and its address could be given to another one. So the
-    ledger holds every storage it has counted weakly, which keeps the address apart and none of the memory.
+    A storage that was counted may be freed while the step goes on, that of a kept tensor too, if its graph is dropped,
+    and its address could be given to another one. So the ledger keeps the address of every storage apart.
     """
 
     def __init__(self) -> None:
         self._sites: dict[Site, list[Tally]] = {}
         self.parameter_saves = 0
-        self._plain: dict[Any, Any] = {}
+        self._addresses = WeakStorages()
+        self._plain: set[Any] = set()
         self._kept: set[int] = set()
 
     @property
@@ -51,31 +56,46 @@ class Ledger:
         """The figures, by first save of the site: several for one that runs on several sizes."""
         return {(site, tally.decision): tally for site, tallies in self._sites.items() for tally in tallies}
 
-    def plain(self, tensor: Tensor) -> int:
-        """Bytes that plain autograd keeps because of this save, 0 if they were counted before.
+    def plain(self, extent: Extent, storage: UntypedStorage) -> int:
+        """Bytes that plain autograd keeps because of a save, 0 if they were counted before.
 
-        That is the whole storage, except for data that no op made: a slice of the data set keeps nothing alive that was
-        not alive anyway, and counts by itself.
+        Args:
+            extent: What ``extent_of`` gave for the saved tensor.
+            storage: Its storage.
         """
-        storage = tensor.untyped_storage()
-        place, size = _extent(tensor, storage)
+        place, size = extent
         if place in self._plain:
             return 0
-        self._plain[place] = StorageWeakRef(storage)
+        self._addresses.add(storage)
+        self._plain.add(place)
         return size
 
-    def keep(self, site: Site, decision: Decision, tensor: Tensor) -> None:
-        """Adds one save of a tensor that is kept as it is, and so keeps the address of its storage itself."""
-        storage = tensor.untyped_storage()
-        place, size = _extent(tensor, storage)
-        if self._plain.get(place, self) is None:
-            self.record(site, decision, 0, 0, merged=size > 0)
-            return
-        plain = 0 if place in self._plain else size
-        kept = 0 if storage._cdata in self._kept else size
-        self._plain[place] = None
-        self._kept.add(storage._cdata)
+    def keep(self, site: Site, decision: Decision, extent: Extent, storage: UntypedStorage) -> None:
+        """Adds one save of a tensor that is kept as it is."""
+        size = extent[1]
+        plain = self.plain(extent, storage)
+        address = storage._cdata
+        kept = 0 if address in self._kept else size
+        self._kept.add(address)
         self.record(site, decision, plain, kept, merged=not kept and size > 0)
+
+    def release(self, site: Site, before: Decision, after: Decision, kept_bytes: int) -> None:
+        """Counts a code that has given way to the tensor itself, which another save keeps.
+
+        Args:
+            site: Who saved it.
+            before: What was done with it first.
+            after: What became of it.
+            kept_bytes: Bytes of the code.
+        """
+        tally = self._tally(site, before)
+        tally.count -= 1
+        tally.kept_bytes -= kept_bytes
+        moved = 0
+        if not tally.count:
+            moved = tally.plain_bytes
+            self._sites[site].remove(tally)
+        self.record(site, after, moved, 0, merged=True)
 
     def record(
         self,
@@ -122,10 +142,15 @@ class Ledger:
         return tallies[-1]
 
 
-def _extent(tensor: Tensor, storage: UntypedStorage) -> tuple[Any, int]:
-    """What a save keeps alive, by identity, and its bytes."""
+def extent_of(tensor: Tensor) -> Extent:
+    """What a save of a tensor keeps alive in plain autograd.
+
+    That is the whole storage, except for data that no op made: a slice of the data set keeps nothing alive that was
+    not alive anyway, and counts by itself.
+    """
+    storage = tensor.untyped_storage()
     address = storage._cdata
-    if tensor._is_view() and tensor.is_leaf:
+    if tensor.is_leaf and tensor._is_view():
         place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
         return place, min(tensor.nbytes, storage.nbytes())
     return address, storage.nbytes()

@@ -2,18 +2,22 @@
 
 NOTE: torch.compile
 Compiled code is compiled anew when the hooks that modules have are others than before, and a hook registered in every
-step would be another one each time. So these are two functions that stay, put in under the number they were given
-first. Inside of compiled code they do nothing.
+step would be another one each time. So these are two functions that stay, put in under numbers that stay. Inside of
+compiled code they do nothing.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
 from typing import Any, Protocol
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    _global_forward_hooks,
+    _global_forward_hooks_always_called,
+    _global_forward_pre_hooks,
+)
 from torch.utils.hooks import RemovableHandle
 
 from .compiling import never_compiled
@@ -31,15 +35,16 @@ class Follower(Protocol):
 
 def follow(follower: Follower) -> None:
     """Tells somebody of the modules that begin and end on this thread from now on."""
-    _here.followers.append(follower)
     never_compiled(_begins, _ends)
-    _hooks.open()
+    _hooks.open(follower)
+    _here.followers.append(follower)
 
 
 def unfollow(follower: Follower) -> None:
-    """Tells him no more."""
-    _here.followers.remove(follower)
-    _hooks.close()
+    """Tells him no more; nothing is wrong if nobody told him."""
+    if follower in _here.followers:
+        _here.followers.remove(follower)
+    _hooks.close(follower)
 
 
 class _Here(threading.local):
@@ -69,39 +74,28 @@ class _Hooks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open = 0
-        self._handles: list[tuple[RemovableHandle, Callable[..., None]]] = []
+        self._followers: set[Follower] = set()
+        before, after = (RemovableHandle(OrderedDict()).id for _ in range(2))  # numbers of ours alone
+        self._places: tuple[tuple[dict[int, Any], int, Any], ...] = (
+            (_global_forward_pre_hooks, before, _begins),
+            (_global_forward_hooks_always_called, after, True),
+            (_global_forward_hooks, after, _ends),
+        )
 
-    def open(self) -> None:
+    def open(self, follower: Follower) -> None:
         """Puts the hooks in for the first who follows."""
         with self._lock:
-            self._open += 1
-            if self._open > 1:
-                return
-            if not self._handles:
-                self._handles = [
-                    (register_module_forward_pre_hook(_begins), _begins),
-                    (register_module_forward_hook(_ends, always_call=True), _ends),
-                ]
-                return
-            for handle, hook in self._handles:
-                _put(handle.hooks_dict_ref, handle.id, hook)
-                for extra in handle.extra_dict_ref:
-                    _put(extra, handle.id, True)
+            self._followers.add(follower)
+            for hooks, number, value in self._places:
+                hooks[number] = value
 
-    def close(self) -> None:
+    def close(self, follower: Follower) -> None:
         """Takes them out after the last."""
         with self._lock:
-            self._open -= 1
-            if not self._open:
-                for handle, _ in self._handles:
-                    handle.remove()
-
-
-def _put(place: Callable[[], dict[int, Any] | None], number: int, value: Any) -> None:
-    hooks = place()
-    if hooks is not None:
-        hooks[number] = value
+            self._followers.discard(follower)
+            if not self._followers:
+                for hooks, number, _ in self._places:
+                    hooks.pop(number, None)
 
 
 _hooks = _Hooks()

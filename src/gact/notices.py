@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+from types import FrameType
 
 from .ledger import Ledger
 from .records import Settings
 
+_PACKAGE = os.path.join(os.path.dirname(__file__), "")
 ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
 
 
@@ -17,10 +21,15 @@ class Notices:
         self._given: set[str] = set()
 
     def give(self, message: str) -> None:
-        """Warns, unless it was done before."""
-        if message not in self._given:
-            self._given.add(message)
-            warnings.warn(message, UserWarning, stacklevel=4)
+        """Warns, unless it was done before; the warning points at the line of the user that led here."""
+        if message in self._given:
+            return
+        self._given.add(message)
+        frame: FrameType | None = sys._getframe()
+        level = 1
+        while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(message, UserWarning, stacklevel=level)
 
     def foreign(self, name: str) -> None:
         """Hooks of others hide what is saved from ours."""

@@ -16,25 +16,29 @@ from .packed import Kept
 from .parameters import PLAIN
 from .recipes import Link, Recipes, link_to
 
+Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
+
 _COPY_SHARE = 16
 """A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
 
 
 class Observer:
-    """Runs the ops named in ``makers.DERIVABLE`` and notes how to make their results again.
+    """Runs the ops in ``makers.DERIVABLE`` and notes how to make their results again.
 
     Args:
         recipes: Where notes go.
         held: What is held already.
         min_bytes: Results smaller than this are of no interest.
+        op: Runs an op and has what it saves held.
     """
 
-    def __init__(self, recipes: Recipes, held: HeldRegions, min_bytes: int) -> None:
+    def __init__(self, recipes: Recipes, held: HeldRegions, min_bytes: int, op: Run) -> None:
         self._recipes = recipes
         self._held = held
         self._min_bytes = max(min_bytes, 1)
+        self._op = op
 
-    def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
         least = self._min_bytes
         for value in args:
@@ -42,32 +46,30 @@ class Observer:
             if (value.nbytes >= least) if isinstance(value, Tensor) else isinstance(value, (list, tuple)):
                 break
         else:
-            return func(*args, **kwargs)
+            return self._op(func, args, kwargs)
         if not torch.is_grad_enabled() or transform_level() is not None:
-            return func(*args, **kwargs)
-        if name not in makers.OVERWRITING:
-            result = func(*args, **kwargs)
+            return self._op(func, args, kwargs)
+        if func not in makers.OVERWRITING:
+            result = self._op(func, args, kwargs)
             if self._is_of_interest(result):
-                self._note(name, func, args, kwargs, result)
+                self._note(func, args, kwargs, result)
             return result
         # An in-place op changes the version of its input, so inputs are identified before it runs.
-        making = makers.making(name, func, args, kwargs)
+        making = makers.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
-        self._held.last_mask = None
-        result = func(*args, **kwargs)
+        self._recipes.last_mask = None
+        result = self._op(func, args, kwargs)
         if making is not None and places is not None and self._is_of_interest(result):
             self._add(making, places, result)
         return result
 
-    def _note(
-        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor
-    ) -> None:
+    def _note(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor) -> None:
         """Notes the recipe of an op that left its sources as they were."""
         for source in args:
             # Most results cannot be rebuilt because a source is not held: find that out first.
             if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source):
                 return
-        making = makers.making(name, func, args, kwargs)
+        making = makers.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         if making is not None and places is not None:
             self._add(making, places, result)
@@ -101,7 +103,7 @@ class Observer:
             return  # a view of a source, or the source itself
         links = [self._link(source, other, result) for source, other in zip(making.sources, places, strict=True)]
         if making.rebuild.masked:
-            mask = self._held.last_mask
+            mask = self._recipes.last_mask
             links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
         if making.statistics:
             links.extend(_statistics(result))

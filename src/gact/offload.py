@@ -38,7 +38,7 @@ class OffloadedCode:
         store: Where they go.
     """
 
-    __slots__ = ("_code", "_ticket", "bits", "dtype", "name", "nbytes", "offloaded_bytes")
+    __slots__ = ("_code", "_ticket", "bits", "dtype", "line", "name", "nbytes", "offloaded_bytes", "one_pass")
 
     def __init__(self, code: Movable, store: Store) -> None:
         total = code.nbytes
@@ -46,6 +46,8 @@ class OffloadedCode:
         self.name = code.name
         self.bits = code.bits
         self.dtype = code.dtype
+        self.one_pass: bool = getattr(code, "one_pass", False)
+        self.line: tuple[int, int] | None = getattr(code, "line", None)
         stored = sum(getattr(code, name).nbytes for name in code.parts) if self._ticket.nbytes else 0
         self.offloaded_bytes = stored
         self.nbytes = total - stored
@@ -125,8 +127,8 @@ class Offload:
         return OffloadedCode(code, self.store) if self._wants(site, tensor) else code
 
     def kept(self, tensor: Tensor, site: Site) -> Place | None:
-        """The place of a tensor that is kept exactly and can be moved; None if it is to stay."""
-        if tensor.nbytes < self._min_bytes or tensor.is_leaf or tensor.is_neg() or not self._wants(site, tensor):
+        """The place of a tensor that an op made, is kept exactly and can be moved; None if it is to stay."""
+        if tensor.nbytes < self._min_bytes or not self._wants(site, tensor):
             return None
         place = locate(tensor)
         return None if place is None or place.layout.copied else place

@@ -8,19 +8,23 @@ holds the values of the forward pass, so its gradient is right whatever happened
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import weakref
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .autograd.inner import in_backward
+from .codecs.exact import Exact, changed_in_place
 from .codecs.groups import Groups
 from .codecs.masks import Mask
 from .layout import Layout, region_of
-from .passes import DTYPES, Pass
-from .records import Decision
-from .steps import Step, in_backward
+from .origins import EXACT, NARROW, Origin
+from .passes import DTYPES, Decoded, Pass
+from .records import Decision, Site
+from .saved.save import Save
+from .steps import Step
 
 
 class Code(Protocol):
@@ -63,15 +67,20 @@ class Kept:
     Args:
         tensor: The tensor as saved.
         step: The step it belongs to.
+        region: Its region, by which others share it; alive as long as this is.
+        version: Its version when it was saved, if that is not the one it has.
     """
 
-    __slots__ = ("step", "tensor", "version")
+    __slots__ = ("region", "step", "tensor", "version")
 
-    def __init__(self, tensor: Tensor, step: Step | None) -> None:
+    def __init__(
+        self, tensor: Tensor, step: Step | None, region: Encoded | None = None, version: int | None = None
+    ) -> None:
         # Only a leaf comes back as itself: an output that holds its own node would never be freed.
         self.tensor = tensor if tensor.is_leaf else tensor.detach()
-        self.version = tensor._version
+        self.version = tensor._version if version is None else version
         self.step = step
+        self.region = region
 
     def unpack(self) -> Tensor:
         """The tensor itself."""
@@ -101,15 +110,6 @@ class Watch:
         """Raises if the tensor was changed in place since."""
         if self.alias._version != self.version:
             raise changed_in_place(self.alias, self.shape, self.version)
-
-
-def changed_in_place(tensor: Tensor, shape: Sequence[int], version: int) -> RuntimeError:
-    """The error of plain autograd for a saved tensor that was changed in place."""
-    return RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{tensor.type()} {list(shape)}] is at version {tensor._version}; expected version {version} instead. "
-        "gact kept this tensor exactly. Clone it before the in-place change."
-    )
 
 
 class Copied:
@@ -155,15 +155,31 @@ class Encoded:
 
     Args:
         code: The codes.
+
+    Attributes:
+        owner: Who is charged for the code.
     """
 
-    __slots__ = ("__weakref__", "code", "readers")
+    __slots__ = ("__weakref__", "code", "owner", "readers")
 
     depth = 0
+    widening = 1.0
+    """How many times as large as that of the code the deviation of what is decoded is."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
+        self.owner: Site | None = None
         self.readers = 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is rounded so that a curve of it is off on average."""
+        return self.code.name == Groups.name and self.code.bits <= NARROW
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, if it is narrow."""
+        return Origin(frozenset((weakref.ref(self),))) if self.is_narrow else EXACT
 
     @property
     def bits(self) -> int:
@@ -180,6 +196,12 @@ class Encoded:
         """Its codec and width."""
         return Decision.code(self.code.name, self.code.bits)
 
+    def give_way(self, region: Tensor) -> int:
+        """Takes the region itself, which somebody keeps anyway, in place of the code; the bytes that are free now."""
+        freed = self.code.nbytes
+        self.code = Exact(region)
+        return freed
+
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout, which must have the region of these codes."""
         return layout.restore(self.code.decode(layout.dense, layout.region_stride))
@@ -187,7 +209,7 @@ class Encoded:
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass that decodes to memory of the size and stride of the region; None if there is none."""
         code = self.code
-        return Pass(code) if code.name == Groups.name and code.dtype in DTYPES else None
+        return Pass.over(cast(Decoded, code)) if code.name == Groups.name and code.dtype in DTYPES else None
 
     def mask_(self, x: Tensor, layout: Layout) -> None:
         """Multiplies a tensor of that layout by a mask, in place."""
@@ -210,29 +232,32 @@ class Fine(Encoded):
         is_read: Whether it was unpacked since this was last set to False.
     """
 
-    __slots__ = ("_bits", "_group_size", "is_read", "noise")
+    __slots__ = ("_bits", "is_read", "noise")
 
     def __init__(self, code: Groups, bits: int) -> None:
         super().__init__(code)
         self.noise: tuple[int, int] | None = None
         self.is_read = False
         self._bits = bits
-        self._group_size = code.group_size
 
     @property
     def bits(self) -> int:
         """Width that the site has now."""
         return self._bits
 
+    @property
+    def widening(self) -> float:  # type: ignore[override]
+        """What noise does to the deviation: a group's step is in inverse proportion to its levels."""
+        return 1.0 if self.noise is None else ((1 << self.code.bits) - 1) / ((1 << self.noise[0]) - 1)
+
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout, rounded once more if noise is asked for."""
         self.is_read = True
         size, stride = layout.dense, layout.region_stride
-        region = self.code.decode(size, stride)
-        if self.noise is not None:
-            bits, seed = self.noise
-            Groups(region, bits, self._group_size, seed).decode_into(region)
-        return layout.restore(region)
+        code = self.code.loaded()
+        if self.noise is None or not isinstance(code, Groups):
+            return layout.restore(self.code.decode(size, stride))
+        return layout.restore(code.decode_rounded(size, stride, *self.noise))
 
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass that decodes; None where noise is asked for."""
@@ -248,6 +273,7 @@ class Held(Protocol):
         depth: How many recipes lie between it and codes.
         dtype: Dtype of the region.
         decision: What the report says of it.
+        origin: Which narrow codes it comes from.
         readers: Saves of it that share what is decoded and have not been read yet.
     """
 
@@ -267,6 +293,10 @@ class Held(Protocol):
 
     @property
     def decision(self) -> Decision:  # noqa: D102
+        ...
+
+    @property
+    def origin(self) -> Origin:  # noqa: D102
         ...
 
     def decode(self, layout: Layout) -> Tensor:
@@ -304,9 +334,18 @@ class Packed:
         return self.held.decode(self.layout)
 
 
-def unpack(packed: Kept | Copied | Packed) -> Tensor:
+def unpack(saved: Save | Kept | Copied) -> Tensor:
     """The unpack hook of every compressor."""
-    step = packed.step
-    if step is not None and not step.used and in_backward():
-        step.used = True
-    return packed.unpack()
+    step = saved.step
+    if step is not None and in_backward():
+        if step.inner.is_reading():
+            step.inner.read(saved.site if type(saved) is Save else None)
+        elif not step.used:
+            step.used = True
+            step.inner.use()
+    if not isinstance(saved, Save):
+        return saved.unpack()
+    if saved.result is None:
+        saved.queue.keep(saved)
+    assert saved.result is not None
+    return saved.result.unpack()

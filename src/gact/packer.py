@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch._C._autograd import _get_sequence_nr as next_sequence_number
+from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import Node
 
 from . import casts, streams
-from .codecs.groups import Groups
+from .autograd.nodes import is_wrapped, saving_number
+from .codecs.blank import Blank
+from .codecs.exact import Exact
+from .codecs.forms import quantized
 from .codecs.integers import Integers, extremes
 from .codecs.masks import Mask
-from .consumers import CHECKPOINT, COMPILED, UNKNOWN, Consumers
+from .codecs.transforms import Transform
+from .consumers import CHECKPOINT, COMPILED, Consumers
 from .derived import Derived
 from .held import WIDEST, HeldRegions
 from .identity import Identity, locate
-from .layout import Layout
-from .needs import Need
+from .ledger import extent_of
 from .offload import ExactCode, Movable, Offload
+from .operators.forms import LOGARITHMS, OWN, form_of
+from .operators.losses import LOG_PROBABILITIES
+from .operators.need import VALUE, Need, exact
 from .packed import Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
-from .policy import BOOL, need, refusal, ruled, stored_bytes
+from .policy import BOOL, lossless, need, refusal, ruled, stored_bytes
 from .precision.controller import Controller
 from .precision.measurement import finer
 from .recipes import Recipes
 from .records import Decision, Settings, Site
 from .rules import Rules
+from .saved.boundaries import Boundaries
+from .saved.probabilities import Probabilities
+from .saved.save import Save
+from .saved.waiting import MANY, Told, Waiting
 from .steps import Step, Steps
 
-Result = Kept | Copied | Packed
 _SMALL = Decision.keep("small")
-_FUNCTIONS = {CHECKPOINT, COMPILED, UNKNOWN}
+_BESIDE = Decision.keep("kept by another save")
+_COMPILED = Need("unknown", why="compiled")
+_ROUTES = exact("input of a checkpointed block that decides something")
+_TABLE = exact("input of a checkpoint")
+_WEIGHED = exact("weighed by probabilities")
 
 
 class Packer:
@@ -47,6 +62,13 @@ class Packer:
         consumers: Tells who is saving.
         rules: What the user wants for some tensors.
         offload: Moves what is packed elsewhere; None if it stays.
+
+    Attributes:
+        saves: Tensors that were saved.
+        compressed: Of those, tensors that are not held as they were.
+        waiting: Saves of which no node has told yet.
+        boundaries: Inputs of checkpointed blocks that may still be running.
+        probabilities: Results of log-softmax of which it is not known yet what weighs them.
     """
 
     def __init__(
@@ -74,70 +96,257 @@ class Packer:
         self._rules = rules
         self._offload = offload
         self._step = 0
+        self.waiting = Waiting(self.settle, self.keep, self._assume)
+        self.boundaries = Boundaries(self._settle_boundary)
+        self.probabilities = Probabilities(self._settle_probabilities)
 
-    def pack(self, tensor: Tensor) -> Result:
+    def pack(self, tensor: Tensor) -> Save | Kept | Copied:
         """What autograd gets to hold instead of a tensor."""
         step = self._steps.current()
         if step.number != self._step:
             self._step = step.number
+            self.probabilities.close()
             self._consumers.begin_step()
             self._held.begin_step(step.number)
             if self._offload is not None:
                 self._offload.store.begin_step()
-        site = self._consumers.save()
+        consumers = self._consumers
+        site = consumers.save()
         self.saves += 1
-        if _is_saved_by_op(site):
+        if consumers.function is not None:
             return self._pack(tensor, site, step)
         # Outside of an op our own function mode is active and would see every look at the tensor.
         with torch._C.DisableTorchFunction():
             return self._pack(tensor, site, step)
 
-    def _pack(self, tensor: Tensor, site: Site, step: Step) -> Result:
+    def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
+        waiting, boundaries = self.waiting, self.boundaries
+        if boundaries.saves and not boundaries.belongs(saving_number()):
+            boundaries.close()
+        if waiting.saves and (self._consumers.function is None or len(waiting.saves) >= MANY):
+            waiting.tell(tensor)
         refused = refusal(tensor)
         if refused:
-            return self._leave_foreign(tensor, site, step, refused)
+            size = stored_bytes(tensor)
+            step.ledger.record(site or self._unnamed(), Decision.keep(refused), size, size)
+            return Kept(tensor, step)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)
-        if tensor.nbytes >= self._min_bytes and tensor.numel():
-            return self._compress(tensor, site, step)
-        if tensor._is_view():
-            return self._leave(tensor, site, step, "small")
-        step.ledger.keep(site, _SMALL, tensor)
-        return Kept(tensor, step)
+        if tensor.requires_grad and tensor.is_leaf and self._parameters.knows_model:
+            step.inner.meet_input(tensor)
+        if tensor.nbytes < self._min_bytes or not tensor.numel():
+            if tensor._is_view():
+                return self._leave_at_once(tensor, site, step, "small")
+            step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor), tensor.untyped_storage())
+            return Kept(tensor, step)
+        return self._arrive(tensor, site, step)
 
-    def _leave_foreign(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Kept:
-        """Holds a tensor whose storage is not to be touched."""
-        size = stored_bytes(tensor)
-        step.ledger.record(site, Decision.keep(reason), size, size)
-        return Kept(tensor, step)
+    def _unnamed(self) -> Site:
+        """The site of a save that is left alone before its node is known."""
+        consumers = self._consumers
+        return consumers.site(consumers.frame(), "unknown", 0, 0)
 
     def _leave_parameter(self, tensor: Tensor, step: Step) -> Kept:
         step.ledger.parameter_saves += 1
         return Kept(tensor, step)
 
-    def _leave(self, tensor: Tensor, site: Site, step: Step, reason: str) -> Result:
-        """Holds a tensor exactly: itself, or a copy where it is a small part of a large storage."""
-        ledger, decision = step.ledger, Decision.keep(reason)
-        if tensor._is_view() and tensor.untyped_storage().nbytes() > max(self._min_bytes, 4 * tensor.nbytes):
-            owner = self._parameters.reason(tensor, self._consumers.arguments())
-            if owner == "parameter":
+    def _leave_at_once(self, tensor: Tensor, site: Site | None, step: Step, reason: str) -> Kept | Copied:
+        """Holds a tensor exactly that needs no node for that: itself, or a copy of a small part of a large storage."""
+        site, decision = site or self._unnamed(), Decision.keep(reason)
+        extent, storage = extent_of(tensor), tensor.untyped_storage()
+        if _is_part(tensor, self._min_bytes):
+            if self._parameters.reason(tensor, self._consumers.arguments()) == "parameter":
                 return self._leave_parameter(tensor, step)
             copied = Copied(tensor, step)
-            ledger.record(site, decision, ledger.plain(tensor), copied.nbytes)
+            step.ledger.record(site, decision, step.ledger.plain(extent, storage), copied.nbytes)
             return copied
-        if self._offload is not None and reason != "leaf":
-            moved = self._move(self._offload, tensor, site, step, decision)
-            if moved is not None:
-                return moved
-        ledger.keep(site, decision, tensor)
+        step.ledger.keep(site, decision, extent, storage)
         return Kept(tensor, step)
 
-    def _move(self, offload: Offload, tensor: Tensor, site: Site, step: Step, decision: Decision) -> Packed | None:
+    def _arrive(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
+        """Has a tensor wait that may be compressed, or holds it exactly if its kind or its owner tells."""
+        consumers = self._consumers
+        reason = self._parameters.reason(tensor, consumers.arguments())
+        if reason == "parameter":
+            return self._leave_parameter(tensor, step)
+        if reason or tensor.is_neg():
+            return self._leave_at_once(tensor, site, step, reason or "negated view")
+        if is_wrapped(tensor) or tensor._is_zerotensor():
+            return self._leave_at_once(tensor, site, step, "inside a transform")
+        is_data = tensor.is_leaf
+        # An output that held its own node would never be freed.
+        alone = tensor if is_data else tensor.detach()
+        place = locate(alone)
+        if place is None:
+            return self._leave_at_once(tensor, site, step, "overlapping elements")
+        if place.region.nbytes < self._min_bytes:
+            return self._leave_at_once(tensor, site, step, "small")
+        save = Save(alone, place, saving_number(), step, self.waiting)
+        save.site, save.extent, save.is_data = site, extent_of(tensor), is_data
+        save.is_part = tensor._is_view() and _is_part(tensor, self._min_bytes)
+        if tensor.dtype in casts.LOW:
+            save.source = casts.source_of(consumers.function, tensor, consumers.arguments())
+        if site is None:
+            save.frame = consumers.frame()
+        elif site.op == COMPILED:
+            self._hold(save, site, lossless(place.region, is_data) or _COMPILED)
+            return save
+        elif site.op == CHECKPOINT:
+            save.asks = tensor.requires_grad
+            self.boundaries.add(save, consumers.has_run)
+            return save
+        self.waiting.add(save)
+        return save
+
+    def settle(self, found: list[Told]) -> None:
+        """Holds what was saved as its nodes need it."""
+        if self._consumers.function is not None:
+            self._settle(found)
+            return
+        with torch._C.DisableTorchFunction():
+            self._settle(found)
+
+    def _settle(self, found: list[Told]) -> None:
+        calls: dict[Node, tuple[str, int]] = {}
+        for _, save, node, slot, place in found:
+            region = save.region
+            if region is None:
+                continue  # a statistic that was read for the code of another
+            site = save.site
+            if site is None:
+                if node not in calls:
+                    calls[node] = self._consumers.call(save.frame, node)
+                site = save.site = self._consumers.site(save.frame, *calls[node], place)
+            needed = need(node, slot, region, save.is_data)
+            if needed.form == LOGARITHMS:
+                self.probabilities.add(save, node)
+            else:
+                self._hold(save, site, needed, node)
+
+    def _settle_probabilities(self, save: Save, node: Node, weighed: bool) -> None:
+        """Holds a result of log-softmax."""
+        site = save.site
+        assert site is not None
+        with torch._C.DisableTorchFunction():
+            self._hold(save, site, _WEIGHED if weighed else LOG_PROBABILITIES, node)
+
+    def _settle_boundary(self, save: Save, decided: bool) -> None:
+        """Holds an input of a checkpointed block that has run."""
+        region, site = save.region, save.site
+        assert region is not None
+        assert site is not None
+        with torch._C.DisableTorchFunction():
+            exact = _ROUTES if decided else _TABLE
+            needed = lossless(region, save.is_data) or (VALUE if save.asks and not decided else exact)
+            self._hold(save, site, needed)
+
+    def _assume(self, save: Save, needed: Need) -> None:
+        """Holds a save whose node cannot be seen."""
+        region, site = save.region, save.site
+        assert region is not None
+        assert site is not None
+        with torch._C.DisableTorchFunction():
+            self._hold(save, site, lossless(region, save.is_data) or needed)
+
+    def keep(self, save: Save, reason: str) -> None:
+        """Holds a save exactly of which no node has told."""
+        with torch._C.DisableTorchFunction():
+            if save.site is None:
+                save.site = self._consumers.site(save.frame, "unknown", 0, 0)
+            self._leave(save, save.site, reason)
+
+    def close(self) -> None:
+        """Settles all that waits: the context is left."""
+        self.boundaries.end()
+        self.probabilities.end()
+        self.waiting.close()
+        self._recipes.clear()  # autograd holds the hooks of a graph, and so this object, as long as the graph
+
+    def _hold(self, save: Save, site: Site, needed: Need, node: Node | None = None) -> None:
+        """Holds a save: shared with what is held already, in a code, or exactly."""
+        step = save.step
+        # A custom function's backward might write to what it gets.
+        save.shares = node is not None and not isinstance(node, BackwardCFunction)
+        if needed.kind == "exact":
+            return self._leave(save, site, needed.why)
+        tensor = save.tensor
+        assert tensor is not None
+        rule = self._rules.of(site, tensor) if self._rules else None
+        if rule is not None:
+            if rule.keep:
+                return self._leave(save, site, "rule")
+            needed = ruled(needed, rule)
+        if needed.kind == "unknown":
+            return self._leave(save, site, needed.why)
+        if needed.kind == "value":
+            if site in step.inner.sites:
+                return self._leave(save, site, "read by a backward pass of forward")
+            if step.inner.is_suspected:
+                return self._leave(save, site, "an input needs a gradient; this step shows what for")
+        if save.was_changed:
+            return self._leave(save, site, "changed in place")
+        region = save.region
+        assert region is not None
+        form, transform = "", None
+        if needed.form and node is not None:
+            make = form_of(needed.form, node)
+            transform = make and make(region, self._settings.group_size)
+            form = needed.form if transform is not None else ""
+        if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
+            # What is steep enough to be coded as its exponential is too steep for its own rounding.
+            return self._leave(save, site, "log-probabilities")
+        if needed.kind == "value":
+            held = self._value(save, needed, form)
+        else:
+            held = self._held.exact(save.identity, needed.mask or needed.kind)
+        if held is not None:
+            return self._share(held, save, site)
+        encoded = self._encode(region, site, step, needed, transform)
+        if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
+            return self._leave(save, site, encoded if isinstance(encoded, str) else "code is no smaller")
+        self._add(encoded, needed, save, site, form)
+
+    def _leave(self, save: Save, site: Site, reason: str) -> None:
+        """Holds a save exactly: its tensor, or a copy where that is a small part of a large storage."""
+        tensor, step, decision = save.tensor, save.step, Decision.keep(reason)
+        assert tensor is not None
+        storage = tensor.untyped_storage()
+        if save.is_part:
+            copied = Copied(tensor, step)
+            step.ledger.record(site, decision, step.ledger.plain(save.extent, storage), copied.nbytes)
+            save.settle(copied)
+            return
+        if self._offload is not None:
+            moved = self._move(self._offload, save, site, decision)
+            if moved is not None:
+                save.settle(moved)
+                return
+        step.ledger.keep(site, decision, save.extent, storage)
+        region = None if save.was_changed else self._keep_region(save)
+        save.settle(Kept(tensor, step, region, save.identity[-1]))
+
+    def _keep_region(self, save: Save) -> Encoded | None:
+        """Has others share a region that is kept as it is, those too that hold a code of it already."""
+        region = save.region
+        if region is None or save.layout.copied or not region.is_floating_point():
+            return None
+        held = self._held
+        for encoded in held.codes(save.identity):
+            if not encoded.code.offloaded_bytes and encoded.owner is not None:
+                decision, freed = encoded.decision, encoded.give_way(region)
+                save.step.ledger.release(encoded.owner, decision, _BESIDE, freed)
+        kept = Encoded(Exact(region))
+        held.keep(save.identity, kept)
+        return kept
+
+    def _move(self, offload: Offload, save: Save, site: Site, decision: Decision) -> Packed | None:
         """Holds a tensor exactly in the store; None if it is to stay."""
-        place = offload.kept(tensor, site)
+        tensor, step = save.tensor, save.step
+        assert tensor is not None
+        place = None if save.is_data else offload.kept(tensor, site)
         if place is None:
             return None
-        plain = step.ledger.plain(tensor)
+        plain = step.ledger.plain(save.extent, tensor.untyped_storage())
         held = self._held.exact(place.identity, "moved")
         if held is not None:
             step.ledger.record(site, decision, plain, 0, merged=True)
@@ -148,54 +357,21 @@ class Packer:
         step.ledger.record(site, decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         return Packed(held, place.layout, step)
 
-    def _compress(self, tensor: Tensor, site: Site, step: Step) -> Result:
-        reason = self._parameters.reason(tensor, self._consumers.arguments())
-        if reason == "parameter":
-            return self._leave_parameter(tensor, step)
-        if reason or tensor.is_neg():
-            return self._leave(tensor, site, step, reason or "negated view")
-        place = locate(tensor)
-        if place is None:
-            return self._leave(tensor, site, step, "overlapping elements")
-        identity, region, layout = place
-        if region.nbytes < self._min_bytes:
-            return self._leave(tensor, site, step, "small")
-        needed = need(site.op, tensor, self._consumers.arguments(), self._consumers.composite)
-        if needed.kind == "exact":
-            return self._leave(tensor, site, step, needed.why)
-        rule = self._rules.of(site, tensor) if self._rules else None
-        if rule is not None:
-            if rule.keep:
-                return self._leave(tensor, site, step, "rule")
-            needed = ruled(needed, rule)
-        if needed.kind == "unknown":
-            return self._leave(tensor, site, step, needed.why)
-        if needed.kind == "value":
-            held = self._value(identity, tensor, site, needed)
-        else:
-            held = self._held.exact(identity, needed.mask or needed.kind)
-        if held is not None:
-            return self._share(held, layout, tensor, site, step)
-        encoded = self._encode(region, site, step, needed)
-        if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
-            return self._leave(tensor, site, step, encoded if isinstance(encoded, str) else "code is no smaller")
-        return self._hold(encoded, identity, needed, tensor, layout, site, step)
-
-    def _value(self, identity: Identity, tensor: Tensor, site: Site, needed: Need) -> Held | None:
+    def _value(self, save: Save, needed: Need, form: str) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
-        held = self._held.value(identity, needed.least_bits)
-        if held is None and self._settings.derive:
-            held = self._derive(identity, needed) or self._cast(identity, tensor, site, needed)
+        held = self._held.value(save.identity, needed.least_bits, form)
+        if held is None and self._settings.derive and form not in OWN:
+            held = self._derive(save.identity, needed) or self._cast(save, needed)
         return held
 
-    def _cast(self, identity: Identity, tensor: Tensor, site: Site, needed: Need) -> Held | None:
-        source = casts.source_of(site.op, tensor, self._consumers.arguments())
-        if source is None:
+    def _cast(self, save: Save, needed: Need) -> Held | None:
+        source, tensor = save.source, save.tensor
+        if source is None or tensor is None:
             return None
         cast = casts.identity_of_cast(source, tensor.dtype)
         held = self._held.value(cast, needed.least_bits) or casts.derive(source, tensor, self._held, self._recipes)
         if held is None or held.bits < needed.least_bits:
-            self._held.alias(identity, cast)
+            self._held.alias(save.identity, cast, source.region)
             return None
         self._held.add_value(cast, held)
         return held
@@ -209,53 +385,66 @@ class Packer:
         self._held.add_value(identity, derived)
         return derived
 
-    def _share(self, held: Held, layout: Layout, tensor: Tensor, site: Site, step: Step) -> Packed:
+    def _share(self, held: Held, save: Save, site: Site) -> None:
+        ledger, tensor = save.step.ledger, save.tensor
+        assert tensor is not None
         extra = held.charge() if isinstance(held, Derived) else 0
-        step.ledger.record(site, held.decision, step.ledger.plain(tensor), extra, merged=True)
+        plain = ledger.plain(save.extent, tensor.untyped_storage())
+        decision = held.decision
+        ledger.record(site, _BESIDE if decision.codec == "keep" else decision, plain, extra, merged=True)
         self.compressed += 1
-        return self._packed(held, layout, site, step)
+        save.settle(self._packed(held, save, site))
 
-    def _packed(self, held: Held, layout: Layout, site: Site, step: Step) -> Packed:
+    def _packed(self, held: Held, save: Save, site: Site) -> Packed:
+        step = save.step
         if step.measurement is not None:
-            step.measurement.read_by(held, next_sequence_number() - 1)
-            return Packed(held, layout, step)
-        # A custom function's backward might write to what it gets.
-        return Packed(held, layout, step, shares=_is_saved_by_op(site))
+            step.measurement.read_by(held, save.number)
+            return Packed(held, save.layout, step)
+        return Packed(held, save.layout, step, save.shares)
 
-    def _hold(
-        self, encoded: Encoded, identity: Identity, needed: Need, tensor: Tensor, layout: Layout, site: Site, step: Step
-    ) -> Packed:
-        if self._offload is not None:
+    def _add(self, encoded: Encoded, needed: Need, save: Save, site: Site, form: str) -> None:
+        """Takes a new code for the region of a save."""
+        tensor, ledger = save.tensor, save.step.ledger
+        assert tensor is not None
+        if self._offload is not None and encoded.code.nbytes:
             encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
         code = encoded.code
         if needed.kind == "value":
-            self._held.add_value(identity, encoded)
+            self._held.add_value(save.identity, encoded, form)
+            encoded.owner = site
         else:
-            self._held.add_exact(identity, needed.mask or needed.kind, encoded)
-        step.ledger.record(
-            site, encoded.decision, step.ledger.plain(tensor), code.nbytes, offloaded_bytes=code.offloaded_bytes
-        )
+            self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
+            if needed.kind == "mask":
+                self._recipes.last_mask = weakref.ref(encoded)
+        plain = ledger.plain(save.extent, tensor.untyped_storage())
+        ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         self.compressed += 1
-        return self._packed(encoded, layout, site, step)
+        save.settle(self._packed(encoded, save, site))
 
-    def _encode(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:
+    def _encode(
+        self, region: Tensor, site: Site, step: Step, needed: Need, transform: Transform | None
+    ) -> Encoded | str:
         """A region in a code, or the reason why it has none."""
         on_cpu = region.device.type == "cpu"
+        if needed.kind == "shape":
+            return Encoded(Blank(region))
         if needed.kind == "mask":
             return Encoded(Mask(region, needed.mask or BOOL))
         if needed.kind == "integers":
             if not on_cpu:
                 return "integer"  # its range cannot be read without waiting for the device
             return Encoded(Integers(region, *extremes(region)))
-        return self._quantize(region, site, step, needed)
+        return self._quantize(region, site, step, needed, transform)
 
-    def _quantize(self, region: Tensor, site: Site, step: Step, needed: Need) -> Encoded | str:
+    def _quantize(
+        self, region: Tensor, site: Site, step: Step, needed: Need, transform: Transform | None
+    ) -> Encoded | str:
         """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
         settings, measurement = self._settings, step.measurement
         bits = self._controller.width(site, needed)
         measured = measurement is not None and needed.least_bits < min(needed.most_bits, WIDEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        code = Groups(region, finer(bits) if measured else bits, settings.group_size, seed)
+        code = quantized(region, finer(bits) if measured else bits, settings.group_size, seed, transform)
         if region.device.type == "cpu" and code.is_poisoned():
             return "not finite"
         if measurement is not None and measured:
@@ -265,6 +454,6 @@ class Packer:
         return Encoded(code)
 
 
-def _is_saved_by_op(site: Site) -> bool:
-    """Whether one of torch's ops saves, and no custom function."""
-    return site.op not in _FUNCTIONS
+def _is_part(tensor: Tensor, min_bytes: int) -> bool:
+    """Whether keeping a tensor would keep a storage that is much larger."""
+    return tensor._is_view() and tensor.untyped_storage().nbytes() > max(min_bytes, 4 * tensor.nbytes)

@@ -17,7 +17,7 @@ from torch._subclasses import FakeTensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .layout import region_of
-from .needs import Arguments
+from .records import Arguments
 
 _VIEWS_AND_CASTS = """
     ToCopy T Transpose Permute View UnsafeView ReshapeAlias Slice Select Split
@@ -40,10 +40,14 @@ class Parameters:
 
     Args:
         model: The model, or None if only the autograd graph can tell.
+
+    Attributes:
+        knows_model: Whether there is a model, so that a leaf that is none of its parameters is an input.
     """
 
     def __init__(self, model: torch.nn.Module | None) -> None:
         # Held weakly, so that an address stays that of this storage even if forward replaces the buffer.
+        self.knows_model = model is not None
         self._storages: dict[int, StorageWeakRef] = {}
         if model is not None:
             for tensor in (*model.parameters(), *model.buffers()):

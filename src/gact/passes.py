@@ -30,7 +30,20 @@ _rebuild_sum_into = torch.ops.gact.rebuild_sum_into.default
 
 
 class Decoded(Protocol):
-    """Group codes, on their device or elsewhere."""
+    """Group codes, on their device or elsewhere.
+
+    Attributes:
+        one_pass: Whether decoding can be part of a pass.
+        line: Channels and neighbours of the line that decoding ends with; None if there is none.
+    """
+
+    @property
+    def one_pass(self) -> bool:  # noqa: D102
+        ...
+
+    @property
+    def line(self) -> tuple[int, int] | None:  # noqa: D102
+        ...
 
     def loaded(self) -> object:
         """The codes with their data on the device."""
@@ -92,10 +105,18 @@ class Pass:
         """Whether it has neither a sum nor a mask."""
         return self.base is None and self.mask is None
 
+    @staticmethod
+    def over(code: Decoded) -> Pass | None:
+        """The pass that decodes; None if the code takes part in none."""
+        return Pass(code) if code.one_pass else None
+
     def under(self, lines: Lines) -> Pass | None:
         """The same with more lines; None if that is too much for one pass."""
         both = (*self.lines, *lines)
-        return replace(self, lines=both) if self.is_bare and len(both) <= _MOST_LINES else None
+        extents = [(line.shape[1], inner) for line, inner in both]
+        own = self.code.line
+        count = _fewest(extents if own is None else [own, *extents])
+        return replace(self, lines=both) if self.is_bare and count <= _MOST_LINES else None
 
     def onto(self, base: Base) -> Pass:
         """The same, added to something."""
@@ -135,10 +156,14 @@ class Pass:
         """Whether it needs nothing but codes that are on their device."""
         return isinstance(self.code, Groups) and (self.mask is None or self.mask.erasing() is not None)
 
-    def _loaded(self) -> _Term:
+    def loaded(self) -> tuple[Groups, Lines]:
+        """The codes on their device, and the lines that are applied to them."""
         code = self.code.loaded()
         assert isinstance(code, Groups)
-        return _Term(code, self.lines, None if self.mask is None else self.mask.erasing())
+        return code, _merged((*code.lines(), *self.lines) if code.line is not None else self.lines)
+
+    def _loaded(self) -> _Term:
+        return _Term(*self.loaded(), None if self.mask is None else self.mask.erasing())
 
     def _added(self, size: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor | None:
         """What is added, in memory of that layout that may be overwritten."""
@@ -164,6 +189,25 @@ class _Term(NamedTuple):
         which = (code.codes, code.metadata, code.bits, code.group_size, code.seed)
         under = ([line for line, _ in lines], [inner for _, inner in lines])
         return (*which, *under, *((None, 1.0) if mask is None else (mask.codes, mask.test.on)))
+
+
+def _fewest(extents: Sequence[tuple[int, int]]) -> int:
+    """How many lines are left if neighbours of the same channels are merged."""
+    return sum(each != before for each, before in zip(extents, [None, *extents], strict=False))
+
+
+def _merged(lines: Lines) -> Lines:
+    """The lines, as many merged as it takes for one pass."""
+    left = list(lines)
+    for at in range(len(left) - 1, 0, -1):
+        if len(left) <= _MOST_LINES:
+            break
+        (first, inner), (second, other) = left[at - 1 : at + 1]
+        if inner == other and first.shape == second.shape:
+            # Row by row: factors, shifts.
+            merged = torch.stack((first[0] * second[0], first[1] * second[0] + second[1]))
+            left[at - 1 : at + 1] = [(merged, inner)]
+    return left
 
 
 def _joined(terms: Sequence[_Term]) -> tuple[list[Any], ...]:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from .codecs.groups import DTYPES as FLOATS
 from .codecs.integers import DTYPES as INTEGERS
-from .codecs.masks import MaskTest
-from .needs import VALUE, Arguments, Need, need_of
+from .codecs.masks import MaskTest, two_values
+from .operators.need import VALUE, Need
+from .operators.table import need_of
 from .parameters import PLAIN
 from .rules import Rule
 
@@ -52,22 +54,33 @@ def stored_bytes(tensor: Tensor) -> int:
     return sum(int(part.nbytes) for part in parts)
 
 
-def need(op: str, tensor: Tensor, arguments: Arguments, composite: bool) -> Need:
+def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
     """What must survive of a saved tensor, given its dtype and its consumer.
 
     Args:
-        op: Name of the op that is saving.
-        tensor: The tensor, of a kind that ``refusal`` lets pass.
-        arguments: Positional and keyword arguments of the op.
-        composite: Whether the op is a Python function of several ops.
+        node: The node that saves it.
+        slot: The slot of the node that holds it.
+        region: Its region, of a kind that ``refusal`` lets pass.
+        is_data: Whether no op made it.
     """
-    dtype = tensor.dtype
+    needed = lossless(region, is_data) or need_of(node, slot, region)
+    return _DATA if needed is VALUE and is_data else needed
+
+
+def lossless(region: Tensor, is_data: bool) -> Need | None:
+    """The code that holds a region exactly, whoever reads it, in fewer bits; None if there is none.
+
+    Args:
+        region: A region, of a kind that ``refusal`` lets pass.
+        is_data: Whether no op made it.
+    """
+    dtype = region.dtype
     if dtype is torch.bool:
         return _BOOL_NEED
     if dtype in INTEGERS:
         return _INTEGER_NEED
-    needed = need_of(op, tensor, arguments, composite)
-    return _DATA if needed is VALUE and tensor.is_leaf else needed
+    test = two_values(region) if is_data else None
+    return None if test is None else Need("mask", mask=test)
 
 
 def ruled(needed: Need, rule: Rule) -> Need:

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .derived import Derived, Source
+from .derived import Derived, Made
 from .held import HeldRegions
 from .identity import Identity, Place
 from .layout import Layout
 from .makers import Rebuild
+from .origins import EXACT, Origin, is_unbiased, joined
 from .packed import Copied, Kept
+from .sources import Source
 from .steps import Steps
 
 DEEPEST = 10
@@ -41,7 +43,7 @@ class Recipe:
         stride: Stride in which it is rebuilt, if that is not its own.
     """
 
-    __slots__ = ("_derived", "_links", "_rebuild", "autocast", "depth", "device", "dtype", "size", "storage", "stride")
+    __slots__ = ("_derived", "_links", "_rebuild", "made", "storage")
 
     def __init__(
         self,
@@ -54,13 +56,27 @@ class Recipe:
         self._links = links
         self._derived: weakref.ref[Derived] | None = None
         self.storage = StorageWeakRef(result.untyped_storage())
-        self.stride = result.stride() if stride is None else stride
-        self.size = result.size()
-        self.dtype = result.dtype
-        self.device = result.device.type
-        enabled = torch.is_autocast_enabled(self.device)
-        self.autocast = torch.get_autocast_dtype(self.device) if enabled else None
-        self.depth = 1 + max((link.depth for link in links), default=0)
+        size, device = result.size(), result.device.type
+        stride = result.stride() if stride is None else stride
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        depth = 1 + max((link.depth for link in links), default=0)
+        origin = joined(rebuild.kind, links, size, stride)
+        self.made = Made(size, stride, result.dtype, device, autocast, depth, origin)
+
+    @property
+    def depth(self) -> int:
+        """How many recipes lie between it and codes."""
+        return self.made.depth
+
+    @property
+    def origin(self) -> Origin:
+        """Whose roundings it has, and how."""
+        return self.made.origin
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether what it makes is right on average."""
+        return is_unbiased(self._rebuild.kind, self._links, self.made.origin)
 
     def resolve(self) -> Derived | None:
         """What rebuilds the tensor, shared by all who ask; None if a source is no longer held."""
@@ -70,7 +86,7 @@ class Recipe:
             found = [source for source in sources if source is not None]
             if len(found) < len(sources):
                 return None
-            derived = Derived(self._rebuild, found, self)
+            derived = Derived(self._rebuild, found, self.made)
             self._derived = weakref.ref(derived)
         return derived
 
@@ -83,12 +99,14 @@ class Link:
         layout: Layout in which the op read a region.
     """
 
-    __slots__ = ("depth", "layout", "target")
+    __slots__ = ("depth", "layout", "origin", "target")
 
     def __init__(self, target: Kept | Copied | Recipe | weakref.ref[Any], layout: Layout | None, depth: int) -> None:
         self.target = target
         self.layout = layout
         self.depth = depth
+        source = target() if isinstance(target, weakref.ref) else target
+        self.origin: Origin = getattr(source, "origin", EXACT)
 
     def resolve(self) -> Source | None:
         """The source, held outright from now on; None if it is gone."""
@@ -103,28 +121,37 @@ class Link:
 
 
 class Recipes:
-    """The recipes of what was made in the current step, by identity of the result.
+    """The recipes of what one thread made in the current step, by identity of the result.
 
     Args:
         steps: Tells when a new step has begun and the notes of the last one are void.
+
+    Attributes:
+        last_mask: The mask that this thread held last: how the op that saved it is told.
     """
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._number = steps.count
+        self.last_mask: weakref.ref[Any] | None = None
         self._known: dict[Identity, Recipe] = {}
         self._storages: set[int] = set()
 
     def add(self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor) -> None:
-        """Notes how a tensor was made, unless the chain behind it is too long."""
+        """Notes how a tensor was made, unless the chain behind it is too long, or bends rounded values too much."""
         if self._number != self._steps.count:
             self._number = self._steps.count
-            self._known.clear()
-            self._storages.clear()
+            self.clear()
         recipe = Recipe(rebuild, links, result)
-        if recipe.depth <= DEEPEST:
+        if recipe.depth <= DEEPEST and recipe.is_unbiased:
             self._known[identity] = recipe
             self._storages.add(identity[0])
+
+    def clear(self) -> None:
+        """Forgets all recipes, and lets go of the small copies that they hold."""
+        self.last_mask = None
+        self._known.clear()
+        self._storages.clear()
 
     def touches(self, storage: int) -> bool:
         """Whether some region of a storage may have a recipe: a first look that costs little."""

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
+from typing import Any
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""Positional and keyword arguments of an op."""
+
+
+def argument(arguments: Arguments, position: int, name: str, default: Any) -> Any:
+    """An argument by position or name."""
+    positional, keywords = arguments
+    return positional[position] if len(positional) > position else keywords.get(name, default)
+
+
+UNLISTED = " is not listed"
+"""How the reason ends why a tensor is exact whose node nobody has told about; before it stands the node's name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

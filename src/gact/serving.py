@@ -5,12 +5,16 @@ A step lasts from the entry of a context to the end of the optimizer's step that
 the optimizer's scratch memory find what forward has freed. Evaluation, other trainings and all else have the C library,
 as they would without this package. Where none of ``torch.optim``'s optimizers is used, nothing tells that a step has
 ended, and the allocator goes on.
+
+NOTE: The hook stays
+Torch walks through the hooks of all optimizers while it calls them, and bears no change meanwhile, on any thread. So
+ours is put in once, with the first compressor of a model on the CPU, and does nothing where no step is to end.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -23,8 +27,9 @@ class _Process:
     """The contexts that are open in the whole process, and the hook that sees optimizers."""
 
     lock = threading.Lock()
-    contexts = 0
+    contexts: ClassVar[set[object]] = set()
     hook: RemovableHandle | None = None
+    served: object | None = None
 
 
 class Serving:
@@ -37,27 +42,45 @@ class Serving:
     def __init__(self, model: nn.Module | None) -> None:
         follow_environment()
         self._wanted = is_for_steps_of(model)
+        if self._wanted:
+            with _Process.lock:
+                if _Process.hook is None:
+                    _Process.hook = register_optimizer_step_post_hook(_optimizer_has_stepped)
 
-    def begin(self) -> None:
-        """Says that a context was entered."""
+    def begin(self, context: object) -> None:
+        """Says that a context was entered.
+
+        Args:
+            context: Tells it from others.
+        """
         if not self._wanted:
             return
         with _Process.lock:
-            _Process.contexts += 1
-            if _Process.hook is None:
-                _Process.hook = register_optimizer_step_post_hook(_optimizer_has_stepped)
+            _Process.contexts.add(context)
+            if _Process.served is None:
+                _Process.served = context
             serve_steps(True)
 
-    def end(self) -> None:
-        """Says that the context was left."""
-        if self._wanted:
-            with _Process.lock:
-                _Process.contexts -= 1
+    def end(self, context: object, entered: bool = True) -> None:
+        """Says that a context is open no more; the step goes on.
+
+        Args:
+            context: As of ``begin``, which may not have come to it.
+            entered: False if entering failed: what was to be a step has not begun.
+        """
+        with _Process.lock:
+            _Process.contexts.discard(context)
+            if not entered and _Process.served is context:
+                _end_step()
+
+
+def _end_step() -> None:
+    """Ends what is served now, under the lock, if no context is open."""
+    if not _Process.contexts and _Process.served is not None:
+        serve_steps(False)
+        _Process.served = None
 
 
 def _optimizer_has_stepped(*_: Any) -> None:
     with _Process.lock:
-        if not _Process.contexts and _Process.hook is not None:
-            _Process.hook.remove()
-            _Process.hook = None
-            serve_steps(False)
+        _end_step()

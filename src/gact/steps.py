@@ -7,8 +7,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
+from .autograd.inner import InnerPasses, in_backward
 from .ledger import Ledger
 from .sharing import Sharing
 
@@ -26,12 +25,14 @@ class Step:
         used: Whether a backward pass has read any of it.
         measurement: What is measured in it; None in an ordinary step.
         sharing: The tensor that its backward pass keeps for its next reader.
+        inner: What is known of backward passes inside of forward.
     """
 
-    __slots__ = ("__weakref__", "ledger", "measurement", "number", "sharing", "used")
+    __slots__ = ("__weakref__", "inner", "ledger", "measurement", "number", "sharing", "used")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, inner: InnerPasses) -> None:
         self.number = number
+        self.inner = inner
         self.ledger = Ledger()
         self.measurement: Measurement | None = None
         self.sharing = Sharing(self.ledger)
@@ -53,11 +54,6 @@ class Measured:
     measurement: Measurement
 
 
-def in_backward() -> bool:
-    """Whether this thread is running a backward pass."""
-    return bool(torch._C._current_graph_task_id() != -1)
-
-
 class Steps:
     """Counts steps by the life of what is packed, however often a context is opened.
 
@@ -70,6 +66,7 @@ class Steps:
 
     def __init__(self, controller: Controller) -> None:
         self.count = 0
+        self.inner = InnerPasses()
         self._controller = controller
         self.ledger = Ledger()
         self._alive: weakref.ref[Step] | None = None
@@ -98,7 +95,8 @@ class Steps:
             step = self._alive() if self._alive is not None else None
             if step is None or step is last:
                 self.count += 1
-                step = Step(self.count)
+                self.inner.begin_step()
+                step = Step(self.count, self.inner)
                 step.measurement = self._controller.begin_step(self.count, step.ledger)
                 if step.measurement is not None:
                     self._measured = Measured(self.count, step.ledger, step.measurement)

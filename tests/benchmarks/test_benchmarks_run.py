@@ -33,6 +33,7 @@ WAYS = {
     "probing": {"8 bits", "measuring step"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
     "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
+    "zoo": {"8 bits", "4 bits"},
 }
 """Some of the ways that each case must measure."""
 

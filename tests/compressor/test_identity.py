@@ -82,7 +82,7 @@ def test_a_matrix_and_its_transpose_of_equal_size_keep_their_layouts():
     assert close(straight, x)
 
 
-@pytest.mark.parametrize("change", [lambda x: x.mul_(3), lambda x: x[:8].zero_(), lambda x: x.view(-1).add_(5)])
+@pytest.mark.parametrize("change", [lambda x: x.mul_(3), lambda x: x[:8].mul_(0.5), lambda x: x.view(-1).add_(5)])
 def test_a_change_in_place_between_two_saves_gives_two_values(change):
     x, c = torch.randn(64, 32), compressor()
     before = x.clone()

@@ -92,8 +92,9 @@ def test_gradients_at_eight_bits(name):
     for at, sample in enumerate(samples(info)):
         exact = flat(gradients(info, sample, lambda _: torch.enable_grad()))
         got = flat(gradients(info, sample, lambda module: gact.Compressor(module, bits=8, group_size=32, min_bytes=0)))
-        assert torch.equal(got.isfinite(), exact.isfinite()), (at, sample.desc)
-        got, exact = got.nan_to_num(0, 0, 0), exact.nan_to_num(0, 0, 0)
+        finite = exact.isfinite()
+        got, exact = got[finite], exact[finite]
+        assert bool(got.isfinite().all()), (at, sample.desc)
         error, size = (got - exact).norm().item(), exact.norm().item()
         assert error <= TOLERANCES.get(name, TOLERANCE) * size + 1e-6, (at, sample.desc)
 

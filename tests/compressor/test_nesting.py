@@ -136,6 +136,18 @@ def test_the_warning_points_at_the_users_line(model, x):
     assert caught[0].filename == __file__
 
 
+def test_warnings_from_other_depths_point_at_the_users_line_too(model, x):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with gact.Compressor(model, min_bytes=0, rules=[gact.Rule(module="none", keep=True)]):
+            model(x)
+        with torch.autograd.graph.disable_saved_tensors_hooks("not here"), gact.Compressor():
+            pass
+    assert [each.filename for each in caught] == [__file__] * 2
+    assert "matched no saved tensor" in str(caught[0].message)
+    assert "stands aside" in str(caught[1].message)
+
+
 def test_hooks_by_name_of_a_callable_without_a_name():
     class Pack:
         def __call__(self, tensor):

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gact
 from gact.derived import Derived
-from saved import Save, held
+from saved import held, save
 
 
 class Ops(TorchDispatchMode):
@@ -25,10 +25,6 @@ class Ops(TorchDispatchMode):
 
 def activation(*size, dtype=torch.float32):
     return (torch.randn(*size) * 2 + 1).to(dtype).requires_grad_() * 1
-
-
-def save(x):
-    return Save.apply(torch.zeros((), requires_grad=True), x)
 
 
 def norm(module):
@@ -101,7 +97,7 @@ def rebuilt(chain, size, group_size):
     """What a chain's result is rebuilt as, twice: as it is, and one op after the other; and the operators of both."""
     torch.manual_seed(0)
     x, y = activation(*size), activation(*size)
-    with gact.Compressor(bits=5, min_bytes=0, group_size=group_size):
+    with gact.Compressor(bits=6, min_bytes=0, group_size=group_size):
         _sources = save(x), save(y)
         output = save(chain(x, y))
     values, names = [], []

@@ -114,6 +114,9 @@ class Scribbler(torch.autograd.Function):
         return grad, None
 
 
+gact.register_need(Scribbler, "value")
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_custom_function_may_write_to_what_it_gets(place):
     model = Readers()

@@ -113,7 +113,7 @@ SIGNS = {
     "dropout in place": lambda x: F.dropout(x * 1, 0.3, inplace=True),
     "channel dropout": lambda x: F.dropout2d(x.view(8, 8, 8, 8), 0.3),
     "alpha dropout": lambda x: F.alpha_dropout(x, 0.3),
-    "random leaky relu": lambda x: F.rrelu(x, training=True),
+    "leaky relu of the mean slope": lambda x: F.rrelu(x, training=False),
     "max pooling": lambda x: F.max_pool1d(x, 3),
     "hinge": lambda x: F.hinge_embedding_loss(x, x.detach().sign()),
     "relu method in place": lambda x: (x * 1).relu_(),

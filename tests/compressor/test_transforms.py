@@ -53,7 +53,7 @@ def test_transforms_inside_a_context_work_as_outside(transform, model, x):
             after = save(torch.randn(64))
     assert all(torch.equal(result, expected) for result in results)
     assert after.grad_fn.saved_tensors[0].shape == (64,)
-    assert c.report().coverage > 90
+    assert c.report().coverage > 80  # what a transform itself has wrapped is left alone
     assert sum(ASIDE in message for message in ours(caught)) == (0 if transform is TRANSFORMS["jvp"] else 1)
     before.sum().backward()
 

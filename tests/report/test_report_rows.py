@@ -341,7 +341,7 @@ def test_custom_functions_are_reported():
     with c:
         save(torch.randn(64, 32))
     (row,) = c.report().rows
-    assert row.op == "unknown"
+    assert row.op == "Save"
     assert row.codec == "groups"
 
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
+from ..norms import Lines
 from ..ops import checks
+from .chunks import flat_of, sampled
 
 _quantize = torch.ops.gact.quantize.default
 _dequantize = torch.ops.gact.dequantize.default
@@ -31,6 +33,8 @@ class Groups:
 
     Attributes:
         nbytes: Bytes held, metadata included.
+        line: Channels and neighbours of the line that decoding ends with; None if there is none.
+        one_pass: Whether decoding can be part of one pass over codes.
     """
 
     __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "nbytes", "seed")
@@ -38,6 +42,8 @@ class Groups:
     name = "groups"
     parts: tuple[str, ...] = ("codes", "metadata")
     offloaded_bytes = 0
+    line: tuple[int, int] | None = None
+    one_pass = True
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)
@@ -58,6 +64,25 @@ class Groups:
         spread: Tensor = scale.square().mean() * float((1 << self.bits) - 1) ** 2
         return spread
 
+    def sample(self, region: Tensor) -> Tensor:
+        """What is quantized of a region, in some of its groups; one-dimensional.
+
+        Args:
+            region: The region that these codes hold.
+        """
+        flat = flat_of(region.detach())
+        parts = [flat[start:stop] for start, stop in sampled(flat.numel(), self.group_size)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def lines(self) -> Lines:
+        """The line that decoding ends with, where there is one."""
+        return []
+
+    @property
+    def rounding(self) -> int:
+        """How what is quantized is rounded, as an index of ``checks.ROUNDINGS``."""
+        return DITHERED
+
     def decode_into(self, out: Tensor) -> None:
         """Writes into a dense tensor, in its memory order."""
         _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
@@ -77,3 +102,15 @@ class Groups:
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         self.decode_into(out)
         return out
+
+    def decode_rounded(self, size: tuple[int, ...], stride: tuple[int, ...], bits: int, seed: int) -> Tensor:
+        """A fresh tensor of that size and dense stride, rounded once more to another width with another key."""
+        out = self.decode(size, stride)
+        round_(out, bits, self.group_size, seed, DITHERED)
+        return out
+
+
+def round_(values: Tensor, bits: int, group_size: int, seed: int, rounding: int) -> None:
+    """Rounds a dense tensor in place to what its codes would decode to."""
+    codes, metadata = _quantize(values, bits, group_size, seed, rounding)
+    _dequantize_into(values, codes, metadata, bits, group_size, seed)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from .. import ops  # noqa: F401 - registers the operators
 
 _encode = torch.ops.gact.encode_mask.default
 # Into an empty tensor: passing size and stride to an operator costs more than making one.
 _apply = torch.ops.gact.apply_mask_.default
+_SAMPLE = 5
 _decode_into = torch.ops.gact.decode_mask_into.default
 
 
@@ -33,6 +36,32 @@ class MaskTest:
     high: float = float("inf")
     off: float = 0.0
     on: float = 1.0
+
+
+def two_values(region: Tensor) -> MaskTest | None:
+    """The test that holds a region of one or two values exactly, such as dropout's mask; None if it has more.
+
+    Looks at a few elements first. On a device, where looking would wait for it, nothing is found.
+
+    Args:
+        region: Tensor that is dense in memory, of a float dtype.
+    """
+    numel, offset = region.numel(), region.storage_offset()
+    if not region.is_cpu or numel < _SAMPLE or type(region) is FakeTensor:
+        return None
+    if len(set(region.as_strided((_SAMPLE,), (numel // _SAMPLE,), offset).tolist())) > 2:
+        return None
+    flat = region.as_strided((numel,), (1,), offset)
+    low, high = (float(each) for each in torch.aminmax(flat))
+    if math.isnan(low) or not bool(((flat == low) | (flat == high)).all()):
+        return None
+    if 0.0 in (low, high) and bool((torch.signbit(flat) & (flat == 0)).any()):
+        return None  # a bit has no room for a zero of either sign
+    if low == high:
+        return MaskTest(-math.inf, math.inf, 0.0, low) if math.isfinite(low) else None
+    if math.isinf(high):
+        return MaskTest(-math.inf, math.inf, high, low) if math.isfinite(low) else None
+    return MaskTest(low, math.inf, low, high)
 
 
 class Mask:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from ..steps import in_backward
+from ..autograd.inner import in_backward
 from .live import LiveTensors
 from .resident import ResidentPeak, resident_bytes
 

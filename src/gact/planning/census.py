@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr as next_sequence_number
 from torch.utils._pytree import tree_leaves
 
+from ..autograd.inner import in_backward
 from ..blocks import find_blocks
-from ..steps import in_backward
 from .predict import Predictor, Way
 
 REST = ""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..codecs.groups import Groups
 from ..ledger import Ledger
-from ..needs import Need
+from ..operators.need import Need
 from ..records import Settings, Site
 from .agreement import agree, is_distributed, mean_over_ranks
 from .budget import Options

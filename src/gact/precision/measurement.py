@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import streams
 from ..codecs.groups import Groups
-from ..needs import Need
+from ..operators.need import Need
 from ..ops.checks import code_bytes
 from ..packed import Encoded, Fine, Held
 from ..records import Settings, Site
@@ -67,7 +67,7 @@ class Measurement:
         numel = region.numel()
         sample.shape = tuple(region.shape)
         sample.numels.append(numel)
-        sample.variance = sample.variance + variance_by_width(region, code.group_size, site.key >> 1) * numel
+        sample.variance = sample.variance + variance_by_width(code, region, site.key >> 1) * numel
         sample.spread = sample.spread + code.spread().double() * numel
         sample.fines.append(weakref.ref(fine))
         self._owners[fine] = site

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ..ledger import Ledger
 from ..precision.controller import Controller
+from ..records import UNLISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,16 @@ class Report:
         return 100.0 * compressed / self.plain_bytes if self.plain_bytes else 0.0
 
     @property
+    def unlisted(self) -> dict[str, int]:
+        """Bytes that are held exactly because nothing tells what backward reads, by class of node, the most first."""
+        found: dict[str, int] = {}
+        for row in self.rows:
+            if row.reason.endswith(UNLISTED):
+                name = row.reason.removesuffix(UNLISTED)
+                found[name] = found.get(name, 0) + row.kept_bytes + row.offloaded_bytes
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
     def noise_ratio(self) -> float | None:
         """Predicted gradient noise as a share of the variance from batch to batch, which training copes with anyway."""
         return self.noise / self.batch_variance if self.noise is not None and self.batch_variance else None
@@ -111,6 +122,7 @@ class Report:
             "ratio": self.ratio,
             "coverage": self.coverage,
             "parameter_saves": self.parameter_saves,
+            "unlisted": self.unlisted,
             "noise": self.noise,
             "batch_variance": self.batch_variance,
             "noise_ratio": self.noise_ratio,

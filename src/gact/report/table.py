@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _LINES = 16
 _WIDEST = 44
+_NAMES = 3
 
 
 @dataclass(slots=True)
@@ -84,9 +85,18 @@ def summary(report: Report) -> str:
     )
     if report.noise is not None:
         told += f"\n{_noise(report)}"
+    told += "".join(_unlisted(name, size) for name, size in list(report.unlisted.items())[:_NAMES] if size)
     if report.unmeasured:
         told += f"\nsensitivities are not measured, widths stay as they are: {report.unmeasured}"
     return told
+
+
+def _unlisted(name: str, size: int) -> str:
+    """What is exact because nothing tells about its node, and what to write if the user knows."""
+    return (
+        f"\n{mebibytes(size)} MiB are exact because nothing tells what {name} reads; where it is linear in what it "
+        f'saved: gact.register_need("{name}", "value")'
+    )
 
 
 def _noise(report: Report) -> str:

@@ -6,9 +6,11 @@ import os
 import weakref
 from pathlib import Path
 
+from ..interrupts import finish
 from .base import Parts
 from .engine import Engine, Entry
 from .errors import StoreError
+from .spill import Blob
 
 QUEUE_BYTES = 32 * 2**20
 """What may wait to be written. It is part of the peak, and more of it does not write faster: eight writes."""
@@ -41,7 +43,7 @@ class DiskTicket:
         return tuple(part.to(device) for part, device in zip(parts, self._devices, strict=True))
 
     def __del__(self) -> None:
-        self._engine.release(self._entry)
+        finish(self._engine.release, self._entry)
 
 
 class DiskStore:
@@ -83,11 +85,14 @@ class DiskStore:
                 "process that uses it."
             )
         if not self._started:
-            self._started = True
-            self._engine.start()
             weakref.finalize(self, self._engine.retire).atexit = False
+            self._engine.start()
+            self._started = True
         flat = tuple(part.detach().cpu().contiguous() for part in parts)
-        return DiskTicket(self._engine, self._engine.put(flat), parts)
+        entry = Entry(flat, Blob.of(flat))
+        ticket = DiskTicket(self._engine, entry, parts)  # which is there first: what it holds is released in any case
+        self._engine.put(entry)
+        return ticket
 
     def begin_step(self) -> None:
         """Learns from the last backward pass in which order to read ahead."""

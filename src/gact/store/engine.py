@@ -6,6 +6,11 @@ waits only while more than ``queue_bytes`` are waiting to be written. Until an e
 and serve loads; if writing fails they stay there for good, and the next ``put`` raises the named error. Tickets die
 anywhere, also inside the garbage collector with any lock held, so all that dying does is to put a message into a
 ``SimpleQueue``, which is safe there.
+
+NOTE: Interrupts
+The lock is taken by itself, not as the condition that belongs to it: what a ``with`` of a lock does cannot be
+interrupted, while a condition enters and leaves by functions in Python, and an interrupt at the first instruction of
+the one that leaves would keep the lock for ever.
 """
 
 from __future__ import annotations
@@ -53,7 +58,8 @@ class Engine:
         self.directory = directory
         self.file = SpillFile(directory, STAGING_BYTES)
         self.order: Order[Entry] = Order()
-        self.changed = threading.Condition()
+        self._lock = threading.RLock()
+        self.changed = threading.Condition(self._lock)
         self.waiting = 0
         self.failure: StoreError | None = None
         self._limit = queue_bytes
@@ -67,27 +73,28 @@ class Engine:
         ]
 
     def start(self) -> None:
-        """Starts the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Starts the threads that do not run yet."""
+        with self._lock:
+            for thread in self._threads:
+                if not thread.is_alive():
+                    thread.start()
 
     def begin_step(self) -> None:
         """Starts to number the entries of the next step."""
-        with self.changed:
+        with self._lock:
             self.order.begin()
 
-    def put(self, parts: Parts) -> Entry:
-        """Takes parts; waits while too much is unwritten, and raises what went wrong with earlier ones."""
-        entry = Entry(parts, Blob.of(parts))
-        with self.changed:
+    def put(self, entry: Entry) -> None:
+        """Takes an entry; waits while too much is unwritten, and raises what went wrong with earlier ones."""
+        nbytes = entry.blob.nbytes
+        with self._lock:
             self.changed.wait_for(lambda: self.waiting < self._limit or self.failure is not None)
             if self.failure is not None:
                 failure, self.failure = self.failure, None
                 raise failure
-            self.waiting += entry.blob.nbytes
             entry.place = self.order.add(entry)
-        self._messages.put((entry, True))
-        return entry
+            self.waiting += nbytes
+            self._messages.put((entry, True))  # with nothing between the two at which Python looks for signals
 
     def release(self, entry: Entry) -> None:
         """Says that the ticket of an entry has died. Safe inside the garbage collector."""
@@ -101,7 +108,7 @@ class Engine:
 
     def load(self, entry: Entry) -> Parts:
         """The parts of an entry; has those that are expected next read ahead."""
-        with self.changed:
+        with self._lock:
             expected = self.order.ask(entry.place, _AHEAD)
         for other in expected:
             if other.parts is None:
@@ -112,27 +119,28 @@ class Engine:
 
     def _bring(self, entry: Entry, ahead: bool = False) -> Parts | None:
         """The parts of an entry, read if they are not in memory; a reader ahead of time leaves what others do."""
-        with self.changed:
-            if ahead and (entry.dead or entry.reading or entry.parts is not None):
-                return None
-            self.changed.wait_for(lambda: not entry.reading)
-            if entry.parts is not None:
-                return entry.parts
-            entry.reading = True
-        assert entry.offset is not None
-        parts = None
+        parts, ours = None, False
         try:
+            with self._lock:
+                if ahead and (entry.dead or entry.reading or entry.parts is not None):
+                    return None
+                self.changed.wait_for(lambda: not entry.reading)
+                if entry.parts is not None:
+                    return entry.parts
+                entry.reading = ours = True
+            assert entry.offset is not None
             parts = self.file.read(entry.blob, entry.offset)
         except OSError as error:
             raise store_error(error, self.directory) from error
         finally:
-            with self.changed:
-                entry.reading = False
-                if parts is not None and not entry.dead:
-                    entry.parts = parts
-                    for oldest in self._window.add(entry, entry.blob.nbytes):
-                        oldest.parts = None
-                self.changed.notify_all()
+            if ours:
+                with self._lock:
+                    entry.reading = False
+                    if parts is not None and not entry.dead:
+                        entry.parts = parts
+                        for oldest in self._window.add(entry, entry.blob.nbytes):
+                            oldest.parts = None
+                    self.changed.notify_all()
         return parts
 
     def _read_ahead(self) -> None:
@@ -144,16 +152,16 @@ class Engine:
 
     def _write_all(self) -> None:
         """The writer: takes messages, writes what is new in large pieces, frees the ranges of what has died."""
-        alive, retired, batch = 0, False, dict[Entry, None]()
+        alive, retired, batch = set[Entry](), False, dict[Entry, None]()
         while alive or not retired:
             message = self._messages.get()
             if message is None:
                 retired = True
             elif message[1]:
-                alive += 1
+                alive.add(message[0])
                 batch[message[0]] = None
-            else:
-                alive -= 1
+            elif message[0] in alive:  # else its ticket died before it came to be written
+                alive.remove(message[0])
                 self._forget(message[0], message[0] in batch)
                 batch.pop(message[0], None)
             if self._messages.empty() or sum(entry.blob.nbytes for entry in batch) >= STAGING_BYTES:
@@ -166,7 +174,7 @@ class Engine:
     def _forget(self, entry: Entry, unwritten: bool) -> None:
         if entry.offset is not None:
             self._extents.give(entry.offset, entry.blob.nbytes)
-        with self.changed:
+        with self._lock:
             self._window.discard(entry)
             entry.parts = None
             if unwritten:
@@ -176,7 +184,7 @@ class Engine:
     def _write(self, batch: list[Entry]) -> None:
         """Writes entries one after another and lets go of their parts; if that fails, keeps them in memory."""
         written, start, failure = self._try_to_write(batch)
-        with self.changed:
+        with self._lock:
             for entry in written:
                 entry.offset, entry.parts = start, None
                 start += entry.blob.nbytes

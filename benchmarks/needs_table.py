@@ -1,0 +1,122 @@
+"""Writes the table of ``docs/consumers.md``, from the table of needs: ``python benchmarks/needs_table.py``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT, ROOT / "src"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from gact.operators import attention, double, linear, losses, norms, places, pointwise, reductions  # noqa: E402
+from gact.operators.need import Chooser, Need, Slots  # noqa: E402 - found by the lines above
+
+DOCS = ROOT / "docs" / "consumers.md"
+BEGIN, END = "<!-- needs: begin -->", "<!-- needs: end -->"
+COLUMNS = ("node and slots", "backward reads", "held as", "since torch")
+LEAST_TORCH = "2.10"
+# Nodes that a later release brought.
+SINCE: dict[str, str] = {}
+
+SUBJECTS = {
+    "Products": linear.LINEAR,
+    "Functions of each element": pointwise.POINTWISE,
+    "Normalisations": norms.NORMS,
+    "Softmax and losses": losses.LOSSES,
+    "Fused attention and recurrent kernels": attention.FUSED,
+    "Reductions, distances and decompositions": reductions.REDUCTIONS,
+    "Ops that move elements": places.PLACES,
+    "Double backward": double.DOUBLE,
+}
+
+FORMS = {
+    "": ("the value, linearly or nearly", "groups"),
+    "normalised": ("the normalised value", "groups of it; mean and deviation exact"),
+    "log_probabilities": ("the probability, linearly", "groups of it, peaks exact; 8 bits until the noise is known"),
+    "cosine": ("its cosine, linearly", "groups of it"),
+    "sine": ("its sine, linearly", "groups of it"),
+}
+BY_DTYPE = {"index": "integers", "bool mask": "1 bit"}
+CHOICES = {
+    "constant": ("on which side of a bound it lies", "1 bit"),
+    "choose": ("on which side of the node's bounds it lies", "1 bit; kept if the bounds are no numbers in order"),
+    "clamped": ("on which side of the node's bounds it lies", "1 bit; kept if the bounds are no numbers in order"),
+    "_power": (
+        "its power n - 1",
+        "n = 0, 1: nothing; 2: groups; whole n to 8: groups of 8 bits at least; others: kept",
+    ),
+    "_exponential": ("the value, linearly", "groups if the base is above 0; else kept"),
+    "_exponent": ("whether it is 0, if the base is 0", "nothing if the base is above 0; else kept"),
+    "_rounded_quotient": ("nothing, with a rounding mode", "nothing; kept without a rounding mode"),
+    "_elu": ("its exponential, below 0", "groups of 8 bits at least if the slope is continuous at 0; else kept"),
+    "_celu": ("its exponential, below 0", "groups of 8 bits at least if alpha is 1 or more; else kept"),
+    "_scores": ("its exponential, in scores", "groups of 8 bits at least; kept where scores are large (CPU)"),
+    "_values": ("the value, linearly", "groups; kept where scores are large (CPU)"),
+    "numerator": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
+    "factor": ("the value, linearly", "groups; kept where the other factor comes from log-softmax"),
+    "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),
+    "_prelu": ("its sign; the value too if the slopes learn", "1 bit; kept if the slopes learn"),
+    "_rrelu": ("its sign; nothing if slopes were drawn", "1 bit; nothing if slopes were drawn"),
+    "_rrelu_noise": ("the slopes that were drawn, linearly", "groups"),
+    "_batch_norm": (
+        "the normalised value; in evaluation the value, linearly",
+        "groups of it; mean and deviation exact",
+    ),
+}
+
+
+def cells(need: Need | Chooser) -> tuple[str, str]:
+    """What backward reads of a slot, and how it is held."""
+    if not isinstance(need, Need):
+        return CHOICES[need.__name__]
+    if need.kind == "shape":
+        return "size and dtype", "nothing"
+    if need.kind == "value":
+        reads, held = FORMS[need.form]
+        return ("a smooth function of it", "groups of 8 bits at least") if need.least_bits == 8 else (reads, held)
+    return need.why, BY_DTYPE.get(need.why, "kept")
+
+
+def short(name: str) -> str:
+    """A node's name without "Backward0"; other numbers stay."""
+    return re.sub(r"Backward0$", "", re.sub(r"Backward([1-9]\d*)$", r"\1", name))
+
+
+def rows(table: dict[str, Slots]) -> dict[tuple[str, str, str], list[str]]:
+    """The nodes and slots that share what is read, how it is held and since when."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for name in sorted(table):
+        shared: dict[tuple[str, str, str], list[str]] = {}
+        for slot, need in table[name].items():
+            shared.setdefault((*cells(need), SINCE.get(name, LEAST_TORCH)), []).append(slot)
+        for key, slots in shared.items():
+            found.setdefault(key, []).append(f"`{short(name)}` {', '.join(slots)}")
+    return found
+
+
+def table() -> str:
+    """One table per subject, rows of nodes and slots with the same need."""
+    parts = []
+    for subject, needs in SUBJECTS.items():
+        lines = [
+            f"### {subject}",
+            "",
+            "| node and slots | backward reads | held as | since torch |",
+            "|---|---|---|---|",
+        ]
+        lines += [f"| {'; '.join(nodes)} | {' | '.join(key)} |" for key, nodes in rows(needs).items()]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def rendered(text: str) -> str:
+    """A page with its table made afresh."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    DOCS.write_text(rendered(DOCS.read_text()))

@@ -1,0 +1,34 @@
+"""A region of which backward reads size, stride, dtype and device, and no element."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Blank:
+    """Nothing of a region but its dtype and device.
+
+    Args:
+        region: The region.
+    """
+
+    __slots__ = ("_like", "dtype")
+
+    name = "shape"
+    bits = 0
+    nbytes = 0
+    offloaded_bytes = 0
+    parts: tuple[str, ...] = ()
+
+    def __init__(self, region: Tensor) -> None:
+        self._like = region.new_empty(0)
+        self.dtype: torch.dtype = region.dtype
+
+    def loaded(self) -> Blank:
+        """The code itself."""
+        return self
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """Zeros of that size and stride."""
+        return self._like.new_empty_strided(size, stride).zero_()

@@ -1,0 +1,62 @@
+"""Which form of a region is quantized in groups: itself, its rows scaled, or what the node that saves it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from .groups import Groups
+from .periodic import Periodic
+from .probabilities import LogProbabilities
+from .statistics import normalised_by
+from .transformed import Transformed
+from .transforms import Transform, row_scaled
+
+__all__ = ["Form", "cosine", "encode", "log_probabilities", "normalised_by", "quantized", "sine"]
+
+Form = Callable[[Tensor, int], Transform | None]
+"""Makes the transform of a region for groups of some size; None if it does not suit that region."""
+
+
+def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | None = None) -> Groups:
+    """A region in group codes.
+
+    Args:
+        region: Tensor that is dense in memory, of a float dtype.
+        bits: Width of a code, 1 to 8.
+        group_size: Elements per group.
+        seed: Key of the random stream.
+        form: What its consumer reads of it; without one, or where that does not suit, the region itself is quantized,
+            with its rows scaled where they need it.
+    """
+    return quantized(region, bits, group_size, seed, form and form(region, group_size))
+
+
+def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None) -> Groups:
+    """The same for a transform that a form has made for the region, or None."""
+    transform = transform or row_scaled(region, group_size)
+    if transform is None:
+        return Groups(region, bits, group_size, seed)
+    return Transformed(region, bits, group_size, seed, transform)
+
+
+def log_probabilities(dim: int) -> Form:
+    """The form of what log-softmax over a dimension gave: its backward reads the exponential."""
+    return partial(_log_probabilities, dim)
+
+
+def cosine(region: Tensor, group_size: int) -> Periodic:
+    """The form of the argument of a sine: what comes back has the same cosine, and is another angle."""
+    return Periodic("cosine")
+
+
+def sine(region: Tensor, group_size: int) -> Periodic:
+    """The form of the argument of a cosine: what comes back has the same sine, and is another angle."""
+    return Periodic("sine")
+
+
+def _log_probabilities(dim: int, region: Tensor, group_size: int) -> LogProbabilities | None:
+    single = region.dim() == 0 or region.shape[dim] == 1
+    return None if single else LogProbabilities(region, dim, group_size)

@@ -1,0 +1,165 @@
+"""Group quantization of an exact transformation of a region. See ``transforms.py``."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ..norms import Lines
+from ..ops import checks
+from .chunks import at_once, flat_of, key_from, sampled, spans
+from .groups import Groups, round_
+from .transforms import Transform
+
+_quantize = torch.ops.gact.quantize.default
+_dequantize_into = torch.ops.gact.dequantize_into.default
+_rebuild_into = torch.ops.gact.rebuild_into.default
+_REBUILT = frozenset(checks.REBUILT_DTYPES)
+_LARGEST_HALF = 65504.0
+
+
+class _Part:
+    """A tensor of the transform as an attribute of the code, so that a store can move it.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, code: Transformed, owner: type[Transformed]) -> Tensor | None:
+        part: Tensor | None = getattr(code.transform, self._name)
+        return part
+
+    def __set__(self, code: Transformed, part: Tensor | None) -> None:
+        # A copy of the code shares its transform.
+        code.transform = copy.copy(code.transform)
+        setattr(code.transform, self._name, part)
+
+
+class Transformed(Groups):
+    """A dense region held as codes of what a transform makes of it.
+
+    Args:
+        region: Tensor that is dense in memory, of a dtype in ``DTYPES``.
+        bits: Width of a code, 1 to 8.
+        group_size: Elements per group, a power of two from 32 to 1024.
+        seed: Key of the random stream, any int64.
+        transform: The transform, made for this region.
+    """
+
+    __slots__ = ("parts", "transform")
+
+    exponents = _Part("exponents")
+    peaks = _Part("peaks")
+    places = _Part("places")
+
+    def __init__(self, region: Tensor, bits: int, group_size: int, seed: int, transform: Transform) -> None:
+        self.transform = transform
+        self.parts: tuple[str, ...] = (*Groups.parts, *transform.parts)
+        self.seed = seed
+        self.bits = bits
+        self.group_size = group_size
+        self.dtype = region.dtype
+        self.large = False
+        self.codes, self.metadata = self._encoded(region.detach())
+        self.nbytes = self.codes.nbytes + self.metadata.nbytes + transform.nbytes
+
+    @property
+    def line(self) -> tuple[int, int] | None:  # type: ignore[override]
+        """Channels and neighbours of the line that decoding ends with; None if there is none."""
+        return self.transform.line
+
+    @property
+    def one_pass(self) -> bool:  # type: ignore[override]
+        """Whether decoding can be part of one pass over codes."""
+        return self.transform.line is not None
+
+    @property
+    def rounding(self) -> int:
+        """How what is quantized is rounded, as an index of ``checks.ROUNDINGS``."""
+        return checks.ROUNDINGS.index(self.transform.rounding)
+
+    def lines(self) -> Lines:
+        """The line that decoding ends with."""
+        return self.transform.lines()
+
+    def sample(self, region: Tensor) -> Tensor:
+        """What is quantized of a region, in some of its groups; one-dimensional."""
+        parts = sampled(region.numel(), self.group_size)
+        length = parts[0][1] - parts[0][0]
+        sample = region.new_empty(len(parts) * length, dtype=self.transform.values(self.dtype))
+        forward = self.transform.forward(flat_of(region.detach()))
+        for (start, _), part in zip(parts, sample.split(length), strict=True):
+            forward(start, part)
+        return sample
+
+    def decode_into(self, out: Tensor) -> None:
+        """Writes into a dense tensor, in its memory order."""
+        if self.transform.line is None or out.dtype not in _REBUILT:
+            self._decode_into(out)
+            return
+        lines, inner = zip(*self.lines(), strict=True)
+        which = (self.codes, self.metadata, self.bits, self.group_size, self.seed)
+        _rebuild_into(out, *which, lines, inner, None, 1.0, False)
+        _clamp(out)
+
+    def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """A fresh tensor of that size and dense stride."""
+        out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
+        self.decode_into(out)
+        return out
+
+    def decode_rounded(self, size: tuple[int, ...], stride: tuple[int, ...], bits: int, seed: int) -> Tensor:
+        """A fresh tensor of that size and dense stride; what is decoded is rounded once more before the inverse."""
+        out: Tensor = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
+        self._decode_into(out, (bits, seed))
+        return out
+
+    def _encoded(self, region: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and metadata, which are those of all values at once."""
+        flat, length, rounding = flat_of(region), at_once(region), self.rounding
+        forward = self.transform.forward(flat)
+        buffer = flat.new_empty(min(length, flat.numel()), dtype=self.transform.values(self.dtype))
+        parts: list[tuple[Tensor, Tensor]] = []
+        for start, stop in spans(flat.numel(), length):
+            values = buffer[: stop - start]
+            forward(start, values)
+            seed = key_from(self.seed, start // self.group_size)
+            parts.append(_quantize(values, self.bits, self.group_size, seed, rounding))
+        if len(parts) == 1:
+            return parts[0]
+        codes, metadata = zip(*parts, strict=True)
+        return torch.cat(codes), torch.cat(metadata)
+
+    def _decode_into(self, out: Tensor, noise: tuple[int, int] | None = None) -> None:
+        """The same part by part, rounded once more if a width and a key are given."""
+        flat, length, groups = flat_of(out), at_once(out), self.group_size
+        inverse = self.transform.inverse()
+        dtype = self.transform.values(self.dtype)
+        buffer = None if out.dtype == dtype else flat.new_empty(min(length, flat.numel()), dtype=dtype)
+        for start, stop in spans(flat.numel(), length):
+            values = flat[start:stop] if buffer is None else buffer[: stop - start]
+            first = start // groups
+            codes = self.codes[checks.code_bytes(start, self.bits) : checks.code_bytes(stop, self.bits)]
+            metadata = self.metadata[first : checks.group_count(stop, groups)]
+            _dequantize_into(values, codes, metadata, self.bits, groups, key_from(self.seed, first))
+            if noise is not None:
+                bits, seed = noise
+                round_(values, bits, groups, key_from(seed, first), self.rounding)
+            inverse(start, values)
+            if buffer is not None:
+                flat[start:stop].copy_(values.clamp_(-_LARGEST_HALF, _LARGEST_HALF) if _is_half(out) else values)
+
+
+def _is_half(out: Tensor) -> bool:
+    return out.dtype == torch.float16
+
+
+def _clamp(out: Tensor) -> None:
+    """Takes back what a step beyond the largest element has made infinite."""
+    if _is_half(out):
+        out.clamp_(-_LARGEST_HALF, _LARGEST_HALF)

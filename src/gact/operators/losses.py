@@ -1,0 +1,98 @@
+"""Softmax and losses.
+
+NOTE: Weights of log-probabilities
+What multiplies log-probabilities in a loss (the target of a distillation, of an entropy, of a divergence) is the
+gradient that log-softmax gets, from which its backward takes the probabilities away. Near the optimum the two are
+almost equal, and their roundings are all that is left. So such a factor stays exact.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from .need import SHAPE, VALUE, Need, entries, exact, merged
+
+LOG_PROBABILITIES = Need("value", prior_bits=8, form="log_probabilities")
+
+_WEIGHTS = exact("multiplies log-probabilities")
+_LOGARITHM = "LogSoftmaxBackward0"
+_THROUGH = "Sub Add Neg View UnsafeView T Transpose Permute Expand Gather Select Slice Index Where MaskedFill"
+_ON_THE_WAY = frozenset(f"{name}Backward0" for name in _THROUGH.split())
+_FARTHEST = 6
+_WEIGHED = "gact weighed"
+
+
+def factor(node: Node, tensor: Tensor) -> Need:
+    """A factor of a product; one of log-probabilities, or of differences and parts of them, is exact."""
+    coming = [earlier for earlier, _ in node.next_functions if earlier is not None]
+    found = False
+    for _ in range(_FARTHEST):
+        if not coming:
+            break
+        earlier = coming.pop()
+        name = earlier.name()
+        if name == _LOGARITHM:
+            cast(dict[str, bool], earlier.metadata)[_WEIGHED] = found = True
+        elif name in _ON_THE_WAY:
+            coming.extend(each for each, _ in earlier.next_functions if each is not None)
+    return _WEIGHTS if found else VALUE
+
+
+def is_weighed(node: Node) -> bool:
+    """Whether a product of what a log-softmax gave has been met: its result must be as exact as its weights."""
+    return _WEIGHED in cast(dict[str, bool], node.metadata)
+
+
+_PROBABILITIES = """
+    MaskedSoftmaxBackward0 result
+    SafeSoftmaxBackward0 result
+    SoftmaxBackward0 result
+"""
+
+_SUMS_OF_EXPONENTIALS = """
+    CtcLossBackward0 log_probs result0 result1
+    CtcLossBackward1 log_probs result0 result1
+    CudnnCtcLossBackward0 result0 result1
+    CudnnCtcLossBackward1 result0 result1
+    LogcumsumexpBackward0 self result
+    LogsumexpBackward0 self result
+    MiopenCtcLossBackward0 result0 result1
+    MiopenCtcLossBackward1 result0 result1
+    SparseLogSoftmaxBackward0 self result
+    SparseSoftmaxBackward0 self result
+"""
+
+_COMPARED = """
+    BinaryCrossEntropyBackward0 self target weight
+    BinaryCrossEntropyWithLogitsBackward0 self target weight pos_weight
+    HuberLossBackward0 self target
+    MultiMarginLossBackward0 self weight
+    MultilabelMarginLossBackward0 self is_target
+    SmoothL1LossBackward0 self target
+    SoftMarginLossBackward0 self target
+"""
+
+_INDICES = """
+    CtcLossBackward0 targets
+    CtcLossBackward1 targets input_lengths target_lengths
+    MultiMarginLossBackward0 target
+    MultilabelMarginLossBackward0 target
+    NllLoss2DBackward0 target
+    NllLossBackward0 target
+"""
+
+LOSSES = merged(
+    entries(factor, "MulBackward0 self other"),
+    entries(VALUE, _PROBABILITIES),
+    entries(LOG_PROBABILITIES, "LogSoftmaxBackward0 result"),
+    entries(VALUE, "MseLossBackward0 self target\nNllLossBackward0 weight\nNllLoss2DBackward0 weight"),
+    entries(SHAPE, "NllLossBackward0 self\nNllLoss2DBackward0 self"),
+    entries(exact("divided by"), "NllLossBackward0 total_weight\nNllLoss2DBackward0 total_weight"),
+    entries(exact("steep function"), _SUMS_OF_EXPONENTIALS),
+    entries(exact("sign or logarithm"), _COMPARED),
+    entries(exact("index"), _INDICES),
+    entries(exact("bool mask"), "MaskedSoftmaxBackward0 mask"),
+)

@@ -1,0 +1,88 @@
+"""What must survive of a saved tensor, as the backward of its autograd node reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from ..codecs.masks import MaskTest
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must survive of a saved tensor.
+
+    Attributes:
+        kind: ``"value"`` (an unbiased estimate: backward is linear in it, or nearly), ``"mask"`` (which side of a
+            bound, one exact bit), ``"exact"``, ``"unknown"`` (exact until the user says what backward reads), or
+            ``"shape"`` (backward reads size, strides, dtype and device and no element).
+        least_bits: Least width of a value's code.
+        mask: The test of a mask.
+        why: For exact and unknown ones, what the backward does with the value.
+        most_bits: Greatest width, where a rule sets one.
+        prior_bits: Least width while it is not known how much the gradient suffers from its rounding.
+        form: By what transformation a value is coded: ``""`` for none; ``"normalised"``, its distance from the node's
+            exact mean in the node's exact deviations; ``"log_probabilities"``, its exponential; ``"sine"`` and
+            ``"cosine"``, that function of it.
+    """
+
+    kind: str
+    least_bits: int = 1
+    mask: MaskTest | None = None
+    why: str = ""
+    most_bits: int = 8
+    prior_bits: int = 1
+    form: str = ""
+
+
+Chooser = Callable[[Node, Tensor], Need]
+Slots = Mapping[str, Need | Chooser]
+
+VALUE = Need("value")
+WIDE = Need("value", least_bits=8)
+SHAPE = Need("shape")
+SIGN = Need("mask", mask=MaskTest())
+NORMALISED = Need("value", form="normalised")
+
+
+def exact(why: str) -> Need:
+    """The need of a value that may not change.
+
+    Args:
+        why: What the backward does with it.
+    """
+    return Need("exact", why=why)
+
+
+def entries(need: Need | Chooser, text: str) -> dict[str, dict[str, Need | Chooser]]:
+    """Slots that share a need, by node.
+
+    Args:
+        need: The need, or what chooses it.
+        text: A line per node: the name of its class and the slots.
+    """
+    lines = (line.split() for line in text.strip().splitlines())
+    return {name: dict.fromkeys(slots, need) for name, *slots in lines}
+
+
+def merged(*parts: Mapping[str, Slots]) -> dict[str, dict[str, Need | Chooser]]:
+    """One table of several.
+
+    Args:
+        *parts: Tables by node and slot.
+
+    Raises:
+        ValueError: If a slot is in two of them.
+    """
+    table: dict[str, dict[str, Need | Chooser]] = {}
+    for part in parts:
+        for name, slots in part.items():
+            known = table.setdefault(name, {})
+            twice = known.keys() & slots.keys()
+            if twice:
+                raise ValueError(f"{name} has {', '.join(sorted(twice))} twice in the table of needs; remove one")
+            known.update(slots)
+    return table

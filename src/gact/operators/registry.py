@@ -1,0 +1,134 @@
+"""Needs that users state: custom autograd Functions, ops of ``torch.library``, C++ functions."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.utils import checkpoint
+
+from .need import SIGN, VALUE, WIDE, Chooser, Need, exact
+
+WORDS = {"value": VALUE, "wide": WIDE, "sign": SIGN, "exact": exact("registered"), "shape": Need("shape")}
+
+
+class _Stated:
+    """What was said about one node class: a need for all slots, or one for each that was named."""
+
+    __slots__ = ("every", "slots")
+
+    def __init__(self, every: Need | Chooser | None, slots: dict[str, Need]) -> None:
+        self.every = every
+        self.slots = slots
+
+    def get(self, slot: str) -> Need | Chooser | None:
+        return self.slots.get(slot, self.every)
+
+
+def _rerun(node: Node, tensor: Tensor) -> Need:
+    """Inputs from which a block is run again; those without a gradient are masks and tables."""
+    return VALUE if tensor.requires_grad else exact("input of a checkpoint")
+
+
+BY_NAME: dict[str, _Stated] = {}
+_BY_CLASS: WeakKeyDictionary[type, _Stated] = WeakKeyDictionary()
+for _name in ("CheckpointFunction", "_NoopSaveInputs"):
+    if hasattr(checkpoint, _name):
+        _BY_CLASS[getattr(checkpoint, _name)] = _Stated(_rerun, {})
+
+
+def register_need(target: type[torch.autograd.Function] | str, *needs: str, **slots: str) -> None:
+    """Says what the backward of a custom operator reads of the tensors that it saved.
+
+    What nobody vouches for stays exact. A need is one of these words:
+
+    * ``"value"``: backward is linear in the tensor, or nearly, so an unbiased estimate will do;
+    * ``"wide"``: backward is smooth in it and not linear; 8 bits at least;
+    * ``"sign"``: backward reads whether an element is greater than 0, and nothing else;
+    * ``"shape"``: backward reads its size, dtype and device, and no element;
+    * ``"exact"``: anything else, such as a division by it, a comparison or an index.
+
+    To register a target again replaces what was said before.
+
+    Args:
+        target: A subclass of ``torch.autograd.Function``, or the name of a node class as ``node.name()`` gives it. That
+            of an op of ``torch.library`` is ``"GeneratedBackwardFor_<namespace>_<op>_defaultBackward"``.
+        *needs: One for all tensors, or one for each in the order of ``save_for_backward``.
+        **slots: For nodes of C++, whose slots have names: the need of each, by what follows ``_saved_``.
+
+    Raises:
+        TypeError: If the target is neither.
+        ValueError: If a need is not one of the words, if there is none, or if torch's node has no such slot.
+
+    Example:
+        >>> gact.register_need(ScaledSine, "value", "exact")
+        >>> gact.register_need("GeneratedBackwardFor_mylib_swiglu_defaultBackward", "value")
+    """
+    is_function = isinstance(target, type) and issubclass(target, torch.autograd.Function)
+    if not is_function and not (isinstance(target, str) and target):
+        raise TypeError(
+            f"register_need() got {target!r}; the target must be a subclass of torch.autograd.Function or the name of "
+            "a node class, as tensor.grad_fn.name() gives it"
+        )
+    title = target if isinstance(target, str) else target.__name__
+    if not needs and not slots:
+        raise ValueError(f"register_need({title}) got no need; give one of {_words()} for all tensors or one for each")
+    if isinstance(target, str):
+        _check_slots(target, needs, slots)
+    found = [_need(word, title) for word in needs]
+    named = {slot: _need(word, title) for slot, word in slots.items()}
+    if len(found) == 1:
+        stated = _Stated(found[0], named)
+    else:
+        stated = _Stated(None, {str(place): need for place, need in enumerate(found)} | named)
+    if isinstance(target, str):
+        BY_NAME[target] = stated
+    else:
+        _BY_CLASS[target] = stated
+
+
+def stated_by_name(name: str, slot: str) -> Need | Chooser | None:
+    """What was registered for a slot of a node class, by its name.
+
+    Args:
+        name: As ``node.name()`` gives it.
+        slot: The slot, or the position in ``save_for_backward``.
+    """
+    stated = BY_NAME.get(name)
+    return stated.get(slot) if stated is not None else None
+
+
+def stated_by_class(node: Node, slot: str) -> Need | Chooser | None:
+    """What was registered for a slot of a node that a custom Function made.
+
+    Args:
+        node: Any node.
+        slot: The position in ``save_for_backward``.
+    """
+    stated = _BY_CLASS.get(getattr(node, "_forward_cls", type(None)))
+    return stated.get(slot) if stated is not None else None
+
+
+def _words() -> str:
+    return ", ".join(f'"{word}"' for word in WORDS)
+
+
+def _need(word: str, title: str) -> Need:
+    if word not in WORDS:
+        raise ValueError(f"register_need({title}) got the need {word!r}; allowed are {_words()}")
+    return WORDS[word]
+
+
+def _check_slots(name: str, needs: tuple[str, ...], slots: dict[str, str]) -> None:
+    """Raises if a node of torch has no such slots."""
+    node = getattr(torch._C._functions, name, None)
+    if node is None:
+        return
+    has = [attribute.removeprefix("_raw_saved_") for attribute in dir(node) if attribute.startswith("_raw_saved_")]
+    if len(needs) > 1:
+        raise ValueError(f"register_need({name}) got {len(needs)} needs; name its slots instead: {', '.join(has)}")
+    for slot in slots:
+        if slot not in has:
+            raise ValueError(f"register_need({name}) got the slot {slot!r}; it has {', '.join(has) or 'none'}")

@@ -1,0 +1,1 @@
+"""What autograd holds instead of a tensor."""

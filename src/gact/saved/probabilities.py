@@ -1,0 +1,60 @@
+"""Results of log-softmax, which wait until it is seen what weighs them.
+
+A label or a class index reads one log-probability of a row, and codes of the probabilities serve its gradient. A weight
+that is itself a probability (a distillation, an entropy, a divergence) gives a gradient that almost cancels against
+them: then they stay exact. The op that tells comes a little later in forward.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from ..operators.losses import is_weighed
+from .save import Save
+
+ENDING: frozenset[Any] = frozenset({Tensor.backward, torch.autograd.backward})
+"""Functions before which nothing may wait any more."""
+_MOST = 4
+
+
+class Probabilities:
+    """The results of log-softmax of one thread that wait.
+
+    Args:
+        settle: Called with each and its node, and whether it is weighed by what is no label.
+    """
+
+    def __init__(self, settle: Callable[[Save, Node, bool], None]) -> None:
+        self.saves: list[tuple[weakref.ref[Save], Node]] = []
+        self._settle = settle
+
+    def add(self, save: Save, node: Node) -> None:
+        """Has a result wait; the one that has waited longest waits no more if there are many."""
+        self.saves.append((weakref.ref(save), node))
+        if len(self.saves) > _MOST:
+            self._take(*self.saves.pop(0))
+
+    def close(self) -> None:
+        """Settles all that wait."""
+        while self.saves:
+            self._take(*self.saves.pop(0))
+
+    def end(self) -> None:
+        """Settles all that wait for the last time, and lets go of who does."""
+        self.close()
+        self._settle = _settle_nothing
+
+    def _take(self, reference: weakref.ref[Save], node: Node) -> None:
+        save = reference()
+        if save is not None and save.result is None:
+            self._settle(save, node, is_weighed(node))
+
+
+def _settle_nothing(save: Save, node: Node, weighed: bool) -> None:
+    """In the place of who settles results, once none waits any more."""

@@ -1,0 +1,149 @@
+"""Needs that users state."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from gact.operators import need_of, prepare, register_need, registry
+
+
+class Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, z):
+        ctx.save_for_backward(x, y, z)
+        return x * y / z
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y, z = ctx.saved_tensors
+        return grad * y / z, grad * x / z, -grad * x * y / (z * z)
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    by_name, by_class = dict(registry.BY_NAME), dict(registry._BY_CLASS)
+    prepare()
+    yield
+    registry.BY_NAME.clear()
+    registry.BY_NAME.update(by_name)
+    registry._BY_CLASS.clear()
+    registry._BY_CLASS.update(by_class)
+
+
+def needs(node, count=3):
+    return [need_of(node, str(place), torch.ones(())) for place in range(count)]
+
+
+def kinds(node, count=3):
+    return [need.kind for need in needs(node, count)]
+
+
+def scaled():
+    return Scale.apply(*(torch.ones(4, requires_grad=True) for _ in range(3))).grad_fn
+
+
+def test_what_nobody_registered_is_unknown():
+    (first, *_) = needs(scaled())
+    assert first.kind == "unknown"
+    assert first.why == "ScaleBackward is not listed"
+
+
+def test_one_need_holds_for_all_tensors():
+    register_need(Scale, "value")
+    assert kinds(scaled()) == ["value"] * 3
+
+
+def test_one_need_for_each_tensor():
+    register_need(Scale, "value", "wide", "exact")
+    assert kinds(scaled(), 4) == ["value", "value", "exact", "unknown"]
+    assert [need.least_bits for need in needs(scaled())][:2] == [1, 8]
+
+
+def test_to_register_again_replaces():
+    register_need(Scale, "value")
+    register_need(Scale, "sign", "shape", "exact")
+    assert kinds(scaled()) == ["mask", "shape", "exact"]
+    assert needs(scaled())[0].mask.low == 0
+
+
+def test_another_function_of_the_same_name_is_another_one():
+    other = type("Scale", (torch.autograd.Function,), {"forward": Scale.forward, "backward": Scale.backward})
+    register_need(other, "value")
+    assert kinds(scaled()) == ["unknown"] * 3
+
+
+def test_by_the_name_of_the_node():
+    register_need("ScaleBackward", "value", "value", "exact")
+    assert kinds(scaled()) == ["value", "value", "exact"]
+
+
+def test_an_op_of_torch_library():
+    @torch.library.custom_op("gact_needs::swish", mutates_args=())
+    def swish(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(x)
+
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(x)
+        return grad * s * (1 + x * (1 - s))
+
+    swish.register_autograd(backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
+    node = swish(torch.ones(3, requires_grad=True)).grad_fn
+    assert node.name() == "GeneratedBackwardFor_gact_needs_swish_defaultBackward"
+    assert kinds(node, 1) == ["unknown"]
+    register_need(node.name(), "value")
+    assert kinds(node, 1) == ["value"]
+
+
+def test_a_node_of_torch_by_slots_keeps_what_was_not_named():
+    node = (torch.ones(3, requires_grad=True) / torch.ones(3, requires_grad=True)).grad_fn
+    register_need("DivBackward0", other="wide")
+    assert need_of(node, "other", torch.ones(())).least_bits == 8
+    assert need_of(node, "self", torch.ones(())).kind == "value"
+
+
+def test_a_node_of_torch_with_one_need():
+    node = F.hardswish(torch.ones(3, requires_grad=True)).grad_fn
+    assert need_of(node, "self", torch.ones(())).kind == "exact"
+    register_need("HardswishBackward0", "value")
+    assert need_of(node, "self", torch.ones(())).kind == "value"
+
+
+def test_inputs_of_a_checkpoint():
+    inputs = torch.ones(3, requires_grad=True), torch.ones(3)
+    node = checkpoint(lambda x, y: x * y, *inputs, use_reentrant=True).grad_fn
+    assert [need_of(node, str(place), tensor).kind for place, tensor in enumerate(inputs)] == ["value", "exact"]
+
+
+def test_compiled_functions_are_named():
+    name = type("CompiledFunction", (torch.autograd.Function,), {"forward": Scale.forward, "backward": Scale.backward})
+    node = name.apply(*(torch.ones(4, requires_grad=True) for _ in range(3))).grad_fn
+    assert needs(node)[0].why == "compiled"
+
+
+@pytest.mark.parametrize("target", [torch.nn.ReLU, torch.relu, 3, "", None])
+def test_the_target_must_be_a_function_or_a_name(target):
+    with pytest.raises(TypeError, match=r"subclass of torch\.autograd\.Function or the name of a node class"):
+        register_need(target, "value")
+
+
+@pytest.mark.parametrize("given", [{"needs": ("linear",)}, {"slots": {"other": "linear"}}])
+def test_an_unknown_word_is_refused(given):
+    with pytest.raises(ValueError, match=r'need \'linear\'; allowed are "value", "wide", "sign", "exact", "shape"'):
+        register_need("SomeBackward", *given.get("needs", ()), **given.get("slots", {}))
+
+
+def test_no_need_is_refused():
+    with pytest.raises(ValueError, match=r"register_need\(Scale\) got no need; give one of"):
+        register_need(Scale)
+
+
+def test_a_slot_that_torch_has_not_is_refused():
+    with pytest.raises(ValueError, match=r"got the slot 'input'; it has other, self"):
+        register_need("MulBackward0", input="value")
+
+
+def test_positions_are_refused_where_slots_have_names():
+    with pytest.raises(ValueError, match=r"got 2 needs; name its slots instead: other, self"):
+        register_need("MulBackward0", "value", "exact")
