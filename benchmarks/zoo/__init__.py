@@ -1,0 +1,1 @@
+"""Tiny models of the architectures that transformers has, and the noise of their gradients."""
