@@ -11,6 +11,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 from . import casts, streams
+from .autograd.inner import in_backward
 from .autograd.nodes import is_wrapped, saving_number
 from .codecs.blank import Blank
 from .codecs.exact import Exact
@@ -183,6 +184,7 @@ class Packer:
             return self._leave_at_once(tensor, site, step, "small")
         save = Save(alone, place, saving_number(), step, self.waiting)
         save.site, save.extent, save.is_data = site, extent_of(tensor), is_data
+        save.doubled = in_backward() and step.inner.is_reading()
         save.is_part = tensor._is_view() and _is_part(tensor, self._min_bytes)
         if tensor.dtype in casts.LOW:
             save.source = casts.source_of(consumers.function, tensor, consumers.arguments())
@@ -281,6 +283,8 @@ class Packer:
         if needed.kind == "value":
             if site in step.inner.sites:
                 return self._leave(save, site, "read by a backward pass of forward")
+            if save.doubled:
+                return self._leave(save, site, "saved by a backward pass of forward")
             if step.inner.is_suspected:
                 return self._leave(save, site, "an input needs a gradient; this step shows what for")
         if save.was_changed:

@@ -10,7 +10,7 @@ from torch import nn
 import gact
 from gact import allocator
 from interrupts import PACKAGE, everywhere, lines, signals
-from leftovers import Block, assert_as_new, left_behind
+from leftovers import Block, assert_as_new, end_steps, left_behind
 from saved import active_pair
 
 pytestmark = [
@@ -19,6 +19,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 WAYS = pytest.mark.parametrize("way", [lines, signals])
+
+
+@pytest.fixture(autouse=True)
+def _no_step_is_unfinished():
+    end_steps()
 
 
 @pytest.fixture

@@ -8,10 +8,15 @@ from torch import nn
 
 import gact
 from gact import allocator, checkpointing
-from leftovers import Block, assert_as_new, left_behind, step
+from leftovers import Block, assert_as_new, end_steps, left_behind, step
 from saved import active_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:gact compressed nothing")
+
+
+@pytest.fixture(autouse=True)
+def _no_step_is_unfinished():
+    end_steps()
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ class Save:
         frame: The module that was running.
         is_part: Whether keeping the tensor would keep a storage that is much larger.
         asks: Whether the tensor needs a gradient; set for inputs of checkpointed blocks.
+        doubled: Whether a backward pass inside of forward saves it.
         is_data: Whether no op made it.
         source: Where that lies of which it is autocast's copy, if it is one.
         shares: Whether it may be given the tensor that another save of the region was given.
@@ -53,6 +54,7 @@ class Save:
     __slots__ = (
         "__weakref__",
         "asks",
+        "doubled",
         "extent",
         "frame",
         "identity",
@@ -85,6 +87,7 @@ class Save:
         self.frame: Any
         self.is_part: bool
         self.asks: bool
+        self.doubled: bool
         self.shares = False
         self.is_data: bool
         self.source: Place | None = None
