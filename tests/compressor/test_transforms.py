@@ -53,7 +53,9 @@ def test_transforms_inside_a_context_work_as_outside(transform, model, x):
             after = save(torch.randn(64))
     assert all(torch.equal(result, expected) for result in results)
     assert after.grad_fn.saved_tensors[0].shape == (64,)
-    assert c.report().coverage > 80  # what a transform itself has wrapped is left alone
+    # What runs outside of the transform is compressed; what it differentiates and wraps itself is exact.
+    codecs = {(row.module, row.op, row.codec) for row in c.report().rows}
+    assert {("0", "linear", "groups"), ("", "Save", "groups")} <= codecs
     assert sum(ASIDE in message for message in ours(caught)) == (0 if transform is TRANSFORMS["jvp"] else 1)
     before.sum().backward()
 
