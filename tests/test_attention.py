@@ -155,6 +155,16 @@ def test_under_a_compressor_only_values_are_rounded():
     ]
 
 
+@pytest.mark.filterwarnings("ignore:gact compressed nothing")
+def test_under_a_compressor_large_scores_stay_exact():
+    tensors = [torch.randn(1, 2, 64, 64, requires_grad=True) * scale for scale in (10, 10, 1)]
+    c = gact.Compressor(min_bytes=0, bits=4)
+    with c:
+        attention(*tensors, chunk_size=16).sum().backward()
+    rows = {(row.op, row.slot): row.reason for row in c.report().rows if row.op == "attention"}
+    assert list(rows.values()) == ["scores are large"] * 4 + ["logsumexp"]
+
+
 WRONG = {
     "dropout": ({"dropout_p": 0.1}, "dropout_p must be 0, got 0.1.*Apply dropout to its result"),
     "chunk size": ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),

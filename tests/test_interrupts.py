@@ -1,5 +1,6 @@
 """Callbacks whose errors Python drops do their work when they are interrupted, and the interrupt is not lost."""
 
+import signal
 import time
 
 import pytest
@@ -7,6 +8,14 @@ import torch
 
 from gact.interrupts import finish
 from gact.store import disk
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_raised():
+    """As where somebody sits in front of it: what a shell starts in the background is deaf to them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Dies:

@@ -21,6 +21,9 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from .guards import check_count
+from .operators.attention import score_need, value_need
+from .operators.need import Chooser, Need, exact
+from .operators.registry import state_needs
 
 _HALVES = (torch.float16, torch.bfloat16)
 _Grads = tuple[Tensor | None, ...]
@@ -152,7 +155,7 @@ class _Attention(torch.autograd.Function):
         *tensors, mask, options = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(*tensors, mask, *output)
-        ctx.options = options
+        ctx.options, ctx.scale = options, options.scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> _Grads:
@@ -228,3 +231,7 @@ def _plain_gradients(
     wanted = [tensor for tensor, need in zip(inputs, needs, strict=False) if need and tensor is not None]
     found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True, materialize_grads=True))
     return tuple(next(found) if need else None for need in needs[:4])
+
+
+_NEEDS: tuple[Need | Chooser, ...] = (score_need, score_need, value_need, exact("mask"), value_need, exact("logsumexp"))
+state_needs(_Attention, {str(place): need for place, need in enumerate(_NEEDS)})

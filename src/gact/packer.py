@@ -15,7 +15,7 @@ from .autograd.inner import in_backward
 from .autograd.nodes import is_wrapped, saving_number
 from .codecs.blank import Blank
 from .codecs.exact import Exact
-from .codecs.forms import quantized
+from .codecs.forms import Form, quantized
 from .codecs.integers import Integers, extremes
 from .codecs.masks import Mask
 from .codecs.transforms import Transform
@@ -26,7 +26,7 @@ from .identity import Identity, locate
 from .ledger import extent_of
 from .offload import ExactCode, Movable, Offload
 from .operators.forms import LOGARITHMS, OWN, form_of
-from .operators.losses import LOG_PROBABILITIES
+from .operators.losses import LOG_PROBABILITIES, Notes
 from .operators.need import VALUE, Need, exact
 from .packed import Copied, Encoded, Held, Kept, Packed
 from .parameters import Parameters
@@ -220,30 +220,26 @@ class Packer:
                     calls[node] = self._consumers.call(save.frame, node)
                 site = save.site = self._consumers.site(save.frame, *calls[node], place)
             needed = need(node, slot, region, save.is_data)
-            if needed.form == LOGARITHMS:
-                self.probabilities.add(save, node)
+            # A custom function's backward might write to what it gets.
+            save.shares = not isinstance(node, BackwardCFunction)
+            form = form_of(needed.form, node) if needed.form else None
+            if needed.form == LOGARITHMS and form is not None:
+                self.probabilities.add(save, form, cast(Notes, node.metadata))
             else:
-                self._hold(save, site, needed, node)
+                self._hold(save, site, needed, form)
 
-    def _settle_probabilities(self, save: Save, node: Node, weighed: bool) -> None:
+    def _settle_probabilities(self, save: Save, form: Form, weighed: bool) -> None:
         """Holds a result of log-softmax."""
-        site = save.site
-        assert site is not None
+        assert save.site is not None
         with torch._C.DisableTorchFunction():
-            self._hold(save, site, _WEIGHED if weighed else LOG_PROBABILITIES, node)
+            self._hold(save, save.site, _WEIGHED if weighed else LOG_PROBABILITIES, form)
 
     def _settle_boundary(self, save: Save, decided: bool) -> None:
         """Holds an input of a checkpointed block that has run."""
-        region, site = save.region, save.site
-        assert region is not None
-        assert site is not None
-        with torch._C.DisableTorchFunction():
-            exact = _ROUTES if decided else _TABLE
-            needed = lossless(region, save.is_data) or (VALUE if save.asks and not decided else exact)
-            self._hold(save, site, needed)
+        self._assume(save, _ROUTES if decided else VALUE if save.asks else _TABLE)
 
     def _assume(self, save: Save, needed: Need) -> None:
-        """Holds a save whose node cannot be seen."""
+        """Holds a save that no node tells of, for a need that is known otherwise."""
         region, site = save.region, save.site
         assert region is not None
         assert site is not None
@@ -264,11 +260,9 @@ class Packer:
         self.waiting.close()
         self._recipes.clear()  # autograd holds the hooks of a graph, and so this object, as long as the graph
 
-    def _hold(self, save: Save, site: Site, needed: Need, node: Node | None = None) -> None:
+    def _hold(self, save: Save, site: Site, needed: Need, make: Form | None = None) -> None:
         """Holds a save: shared with what is held already, in a code, or exactly."""
         step = save.step
-        # A custom function's backward might write to what it gets.
-        save.shares = node is not None and not isinstance(node, BackwardCFunction)
         if needed.kind == "exact":
             return self._leave(save, site, needed.why)
         tensor = save.tensor
@@ -291,11 +285,8 @@ class Packer:
             return self._leave(save, site, "changed in place")
         region = save.region
         assert region is not None
-        form, transform = "", None
-        if needed.form and node is not None:
-            make = form_of(needed.form, node)
-            transform = make and make(region, self._settings.group_size)
-            form = needed.form if transform is not None else ""
+        transform = make(region, self._settings.group_size) if make is not None else None
+        form = needed.form if transform is not None else ""
         if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
             # What is steep enough to be coded as its exponential is too steep for its own rounding.
             return self._leave(save, site, "log-probabilities")

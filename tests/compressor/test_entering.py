@@ -5,12 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 import gact
-from gact import allocator
 from interrupts import PACKAGE, everywhere, lines, signals
-from leftovers import Block, assert_as_new, end_steps, left_behind
+from leftovers import assert_as_new, left_behind
 from saved import active_pair
 
 pytestmark = [
@@ -19,22 +17,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 WAYS = pytest.mark.parametrize("way", [lines, signals])
-
-
-@pytest.fixture(autouse=True)
-def _no_step_is_unfinished():
-    end_steps()
-
-
-@pytest.fixture
-def model(monkeypatch):
-    monkeypatch.setattr(allocator._State, "decided", False)
-    return nn.Sequential(nn.Linear(16, 16), *(Block() for _ in range(3)))
-
-
-@pytest.fixture
-def c(model):
-    return gact.Compressor(model, bits=8, adaptive=False, min_bytes=0, checkpoint=True)
 
 
 def leave(c):

@@ -4,30 +4,13 @@ from unittest import mock
 
 import pytest
 import torch
-from torch import nn
 
 import gact
-from gact import allocator, checkpointing
-from leftovers import Block, assert_as_new, end_steps, left_behind, step
+from gact import checkpointing
+from leftovers import assert_as_new, left_behind, step
 from saved import active_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:gact compressed nothing")
-
-
-@pytest.fixture(autouse=True)
-def _no_step_is_unfinished():
-    end_steps()
-
-
-@pytest.fixture
-def model(monkeypatch):
-    monkeypatch.setattr(allocator._State, "decided", False)
-    return nn.Sequential(nn.Linear(16, 16), *(Block() for _ in range(3)))
-
-
-@pytest.fixture
-def c(model):
-    return gact.Compressor(model, bits=8, adaptive=False, min_bytes=0, checkpoint=True)
 
 
 class BrokenError(Exception):

@@ -28,10 +28,9 @@ def tensors():
 
 
 def live_bytes():
-    """Bytes of all tensor storages that Python can reach, each once."""
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors() if t.layout is torch.strided
-    }
+    """Bytes of all tensor storages that Python can reach, each once; the tracer's tensors have no memory."""
+    plain = [t for t in tensors() if type(t) in (torch.Tensor, nn.Parameter) and t.layout is torch.strided]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in plain}
     return sum(storages.values())
 
 
@@ -76,6 +75,16 @@ def test_backward_frees_what_was_packed_while_the_output_lives(least, no_gc):
     loss.backward()
     assert len(tensors()) == count + 1
     assert live_bytes() == size + 4
+
+
+def test_what_waits_for_its_weights_goes_with_its_graph(no_gc):
+    network, x = nn.Linear(64, 64), torch.randn(64, 64)
+    with gact.Compressor(network, min_bytes=0):
+        hidden = network(x)
+        logits = hidden.log_softmax(-1)
+        storage = StorageWeakRef(logits.untyped_storage())
+        del hidden, logits
+        assert storage.expired()
 
 
 def test_an_activation_dies_during_forward():

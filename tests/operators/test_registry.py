@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
 from gact.operators import need_of, prepare, register_need, registry
 
@@ -108,12 +107,6 @@ def test_a_node_of_torch_with_one_need():
     assert need_of(node, "self", torch.ones(())).kind == "exact"
     register_need("HardswishBackward0", "value")
     assert need_of(node, "self", torch.ones(())).kind == "value"
-
-
-def test_inputs_of_a_checkpoint():
-    inputs = torch.ones(3, requires_grad=True), torch.ones(3)
-    node = checkpoint(lambda x, y: x * y, *inputs, use_reentrant=True).grad_fn
-    assert [need_of(node, str(place), tensor).kind for place, tensor in enumerate(inputs)] == ["value", "exact"]
 
 
 def test_compiled_functions_are_named():

@@ -9,7 +9,7 @@ CPU, where looking costs no waiting, queries and keys of large scores stay exact
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,14 +24,14 @@ _LARGE = exact("scores are large")
 _DECIDED = "gact scores"
 
 
-def _scores(node: Node, tensor: Tensor) -> Need:
+def score_need(node: Node, tensor: Tensor) -> Need:
     """Queries and keys: 8 bits at least, or exact where some score may be large; the same for both."""
     if tensor.device.type != "cpu" or type(tensor) is FakeTensor:
         return WIDE
     return _LARGE if _has_large_scores(node) else WIDE
 
 
-def _values(node: Node, tensor: Tensor) -> Need:
+def value_need(node: Node, tensor: Tensor) -> Need:
     """Values and results: what is read of them is a difference that almost cancels where scores are large."""
     if tensor.device.type != "cpu" or type(tensor) is FakeTensor:
         return VALUE
@@ -46,13 +46,15 @@ def _has_large_scores(node: Node) -> bool:
     return known[_DECIDED]
 
 
-def _are_large(node: Node) -> bool:
-    waiting = (node._raw_saved_query.data, node._raw_saved_key.data)  # type: ignore[attr-defined]
-    query, key = (getattr(getattr(save, "packed", save), "tensor", None) for save in waiting)
+def _are_large(node: Any) -> bool:
+    custom = getattr(node, "_raw_saved_tensors", None)
+    saved = custom[:2] if custom else (node._raw_saved_query, node._raw_saved_key)
+    waiting = (getattr(each.data, "packed", each.data) for each in saved)
+    query, key = (getattr(save, "tensor", None) for save in waiting)
     if query is None or key is None:
         return True  # one of the two is held already, by somebody else
     width = query.shape[-1]
-    scale = getattr(node, "_saved_scale", None) or 1 / math.sqrt(width)
+    scale = getattr(node, "_saved_scale", None) or getattr(node, "scale", None) or 1 / math.sqrt(width)
     longest = [float(torch.linalg.vector_norm(each, dim=-1).amax()) for each in (query, key)]
     return not longest[0] * longest[1] * abs(scale) / math.sqrt(width) <= _LARGEST
 
@@ -119,8 +121,8 @@ _RECURRENT = """
 """
 
 FUSED = merged(
-    entries(_scores, _SCORES),
-    entries(_values, _VALUES),
+    entries(score_need, _SCORES),
+    entries(value_need, _VALUES),
     entries(exact("logsumexp"), _LOGSUMEXPS),
     entries(exact("added to the scores"), _BIASES),
     entries(exact("index"), _INDICES),

@@ -8,12 +8,15 @@ almost equal, and their roundings are all that is left. So such a factor stays e
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from torch import Tensor
 from torch.autograd.graph import Node
 
 from .need import SHAPE, VALUE, Need, entries, exact, merged
+
+Notes = Mapping[str, Any]
 
 LOG_PROBABILITIES = Need("value", prior_bits=8, form="log_probabilities")
 
@@ -41,9 +44,13 @@ def factor(node: Node, tensor: Tensor) -> Need:
     return _WEIGHTS if found else VALUE
 
 
-def is_weighed(node: Node) -> bool:
-    """Whether a product of what a log-softmax gave has been met: its result must be as exact as its weights."""
-    return _WEIGHED in cast(dict[str, bool], node.metadata)
+def is_weighed(notes: Notes) -> bool:
+    """Whether a product of what a log-softmax gave has been met: its result must be as exact as its weights.
+
+    Args:
+        notes: The metadata of its node.
+    """
+    return _WEIGHED in notes
 
 
 _PROBABILITIES = """

@@ -5,11 +5,9 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 from torch.autograd.graph import Node
-from torch.utils import checkpoint
 
-from .need import SIGN, VALUE, WIDE, Chooser, Need, exact
+from .need import SIGN, VALUE, WIDE, Chooser, Need, Slots, exact
 
 WORDS = {"value": VALUE, "wide": WIDE, "sign": SIGN, "exact": exact("registered"), "shape": Need("shape")}
 
@@ -19,7 +17,7 @@ class _Stated:
 
     __slots__ = ("every", "slots")
 
-    def __init__(self, every: Need | Chooser | None, slots: dict[str, Need]) -> None:
+    def __init__(self, every: Need | Chooser | None, slots: Slots) -> None:
         self.every = every
         self.slots = slots
 
@@ -27,16 +25,8 @@ class _Stated:
         return self.slots.get(slot, self.every)
 
 
-def _rerun(node: Node, tensor: Tensor) -> Need:
-    """Inputs from which a block is run again; those without a gradient are masks and tables."""
-    return VALUE if tensor.requires_grad else exact("input of a checkpoint")
-
-
 BY_NAME: dict[str, _Stated] = {}
 _BY_CLASS: WeakKeyDictionary[type, _Stated] = WeakKeyDictionary()
-for _name in ("CheckpointFunction", "_NoopSaveInputs"):
-    if hasattr(checkpoint, _name):
-        _BY_CLASS[getattr(checkpoint, _name)] = _Stated(_rerun, {})
 
 
 def register_need(target: type[torch.autograd.Function] | str, *needs: str, **slots: str) -> None:
@@ -87,6 +77,16 @@ def register_need(target: type[torch.autograd.Function] | str, *needs: str, **sl
         BY_NAME[target] = stated
     else:
         _BY_CLASS[target] = stated
+
+
+def state_needs(target: type[torch.autograd.Function], slots: Slots) -> None:
+    """Registers a custom Function of this package, whose needs may depend on what is saved.
+
+    Args:
+        target: The Function.
+        slots: The need of each tensor, by its position in ``save_for_backward``.
+    """
+    _BY_CLASS[target] = _Stated(None, slots)
 
 
 def stated_by_name(name: str, slot: str) -> Need | Chooser | None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
-from ..operators.losses import is_weighed
+from ..codecs.forms import Form
+from ..operators.losses import Notes, is_weighed
 from .save import Save
 
 ENDING: frozenset[Any] = frozenset({Tensor.backward, torch.autograd.backward})
@@ -24,19 +24,25 @@ _MOST = 4
 
 
 class Probabilities:
-    """The results of log-softmax of one thread that wait.
+    """The results of log-softmax of one thread that wait, held weakly: those of a graph that is dropped go with it.
 
     Args:
-        settle: Called with each and its node, and whether it is weighed by what is no label.
+        settle: Called with each and its form, and whether it is weighed by what is no label.
     """
 
-    def __init__(self, settle: Callable[[Save, Node, bool], None]) -> None:
-        self.saves: list[tuple[weakref.ref[Save], Node]] = []
+    def __init__(self, settle: Callable[[Save, Form, bool], None]) -> None:
+        self.saves: list[tuple[weakref.ref[Save], Form, Notes]] = []
         self._settle = settle
 
-    def add(self, save: Save, node: Node) -> None:
-        """Has a result wait; the one that has waited longest waits no more if there are many."""
-        self.saves.append((weakref.ref(save), node))
+    def add(self, save: Save, form: Form, notes: Notes) -> None:
+        """Has a result wait; the one that has waited longest waits no more if there are many.
+
+        Args:
+            save: The result.
+            form: The form in which its probabilities are coded.
+            notes: The metadata of its node, where it stands what weighs it.
+        """
+        self.saves.append((weakref.ref(save), form, notes))
         if len(self.saves) > _MOST:
             self._take(*self.saves.pop(0))
 
@@ -50,11 +56,11 @@ class Probabilities:
         self.close()
         self._settle = _settle_nothing
 
-    def _take(self, reference: weakref.ref[Save], node: Node) -> None:
+    def _take(self, reference: weakref.ref[Save], form: Form, notes: Notes) -> None:
         save = reference()
         if save is not None and save.result is None:
-            self._settle(save, node, is_weighed(node))
+            self._settle(save, form, is_weighed(notes))
 
 
-def _settle_nothing(save: Save, node: Node, weighed: bool) -> None:
+def _settle_nothing(save: Save, form: Form, weighed: bool) -> None:
     """In the place of who settles results, once none waits any more."""

@@ -73,6 +73,10 @@ class Waiting:
         """Has a save wait."""
         self.saves.append(weakref.ref(save))
 
+    def _alive(self) -> list[Save]:
+        """Those that still wait and whose graph is alive."""
+        return [save for save in (each() for each in self.saves) if save is not None and save.result is None]
+
     def tell(self, result: Any) -> None:
         """Looks for the nodes of what waits behind the result of an op, or a tensor that is saved."""
         if len(self.saves) == 1 and isinstance(result, Tensor):  # most ops save one tensor and return one
@@ -86,7 +90,7 @@ class Waiting:
 
     def _look(self, roots: list[Node]) -> None:
         """Looks for the nodes of what waits behind other nodes."""
-        waiting = [save for save in (each() for each in self.saves) if save is not None and save.result is None]
+        waiting = self._alive()
         found: list[Told] = []
         if waiting and roots:
             orders = {id(save): order for order, save in enumerate(waiting)}
@@ -123,7 +127,7 @@ class Waiting:
             need: The need.
             saved: Tells by their sites which they are.
         """
-        waiting = [save for save in (each() for each in self.saves) if save is not None and save.result is None]
+        waiting = self._alive()
         self.saves[:] = [weakref.ref(save) for save in waiting if not saved(save.site)]
         for save in waiting:
             if saved(save.site):
@@ -135,10 +139,8 @@ class Waiting:
 
     def close(self) -> None:
         """Keeps all exactly that still wait, and lets go of who settles them."""
-        for each in self.saves:
-            save = each()
-            if save is not None and save.result is None:
-                self._keep(save, "not told by a node")
+        for save in self._alive():
+            self._keep(save, "not told by a node")
         self.saves.clear()
         self._settle, self._keep, self._hold = _settle_nothing, _keep_nothing, _hold_nothing
 
