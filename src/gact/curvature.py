@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .codecs.chunks import at_once, flat_of, key_from, spans
+from .codecs.chunks import at_once, flat_of, key_from, tiles
 from .codecs.groups import Groups
 from .norms import Lines
 from .ops import checks
@@ -80,7 +80,7 @@ def _in_tiles(derived: Derived, found: Pass) -> Tensor:
     curve = _Curve(derived, code, length)
     deviations = deviations_of(code.metadata)
     buffer = None if out.dtype == torch.float32 else flat.new_empty(length, dtype=torch.float32)
-    for start, stop in spans(flat.numel(), length):
+    for start, stop in tiles(flat, length):
         values = flat[start:stop] if buffer is None else buffer[: stop - start]
         first, last = start // groups, checks.group_count(stop, groups)
         codes = code.codes[checks.code_bytes(start, code.bits) : checks.code_bytes(stop, code.bits)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .codecs.chunks import at_once, flat_of, spans
+from .codecs.chunks import at_once, flat_of, tiles
 from .codecs.groups import Groups
 from .codecs.transformed import Transformed
 from .layout import Layout
@@ -100,7 +100,7 @@ class Shifted:
         deviations = deviations_of(code.metadata).mul_(times)
         transform = code.transform if isinstance(code, Transformed) else None
         inverse = None if transform is None else transform.inverse()
-        for start, stop in spans(flat.numel(), at_once(flat)):
+        for start, stop in tiles(flat, at_once(flat)):
             step = deviations.new_empty(stop - start)
             spread(deviations[start // code.group_size :], code.group_size, step)
             if inverse is not None:

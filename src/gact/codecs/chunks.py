@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 _WEYL = 0x9E3779B97F4A7C15
 _ON_CPU = 2**17
@@ -34,6 +35,11 @@ def spans(numel: int, length: int) -> Iterator[tuple[int, int]]:
     """Beginning and end of each part of so many elements; the last may be shorter."""
     for start in range(0, numel, length):
         yield start, min(start + length, numel)
+
+
+def tiles(flat: Tensor, length: int) -> Iterator[tuple[int, int]]:
+    """The same of a one-dimensional tensor; of one without data the first alone, which takes as much memory as any."""
+    return spans(min(flat.numel(), length) if type(flat) is FakeTensor else flat.numel(), length)
 
 
 def sampled(numel: int, group_size: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..norms import Lines
 from ..ops import checks
-from .chunks import at_once, flat_of, key_from, sampled, spans
+from .chunks import at_once, flat_of, key_from, sampled, spans, tiles
 from .groups import Groups, round_
 from .transforms import Transform
 
@@ -141,7 +141,7 @@ class Transformed(Groups):
         inverse = self.transform.inverse()
         dtype = self.transform.values(self.dtype)
         buffer = None if out.dtype == dtype else flat.new_empty(min(length, flat.numel()), dtype=dtype)
-        for start, stop in spans(flat.numel(), length):
+        for start, stop in tiles(flat, length):
             values = flat[start:stop] if buffer is None else buffer[: stop - start]
             first = start // groups
             codes = self.codes[checks.code_bytes(start, self.bits) : checks.code_bytes(stop, self.bits)]
