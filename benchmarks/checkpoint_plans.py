@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.planned import Made
-from gact.blocks import find_blocks
+from gact.checkpoint.blocks import find_blocks
 from gact.planning.census import Census, take_census
 from gact.planning.predict import Predictor, Way
 from gact.planning.subject import Subject, loss_of

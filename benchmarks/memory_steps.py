@@ -82,7 +82,7 @@ def _train(network: str, bits: float | None, memory: str, steps: int, tiny: bool
 
     import gact
     from benchmarks.networks import build
-    from gact.allocator import follow_environment
+    from gact.memory.allocator import follow_environment
     from gact.memory.resident import ResidentPeak, resident_bytes
 
     built = build(network, tiny=tiny)

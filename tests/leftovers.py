@@ -5,8 +5,10 @@ from torch import nn
 from torch.nn.modules import module as modules
 
 import gact
-from gact import consumers, hooks, serving
-from gact.modules import _here
+from gact.autograd import hooks
+from gact.autograd.modules import _here
+from gact.memory import serving
+from gact.packing import consumers
 from saved import active_pair, all_saved
 
 TORCHS_SWITCH = torch.autograd.graph.disable_saved_tensors_hooks

@@ -6,7 +6,7 @@ import pytest
 
 import gact
 from apart import run
-from gact import allocator
+from gact.memory import allocator
 from gact.ops import cpu
 
 pytestmark = pytest.mark.skipif(

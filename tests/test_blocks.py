@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from gact.blocks import find_blocks
+from gact.checkpoint.blocks import find_blocks
 
 
 class Block(nn.Module):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gact.factory import FactoryError, call_factory, load_factory
+from gact.planning.factory import FactoryError, call_factory, load_factory
 
 MODULE = """
 import torch

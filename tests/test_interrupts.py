@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from gact.interrupts import finish
+from gact.autograd.interrupts import finish
 from gact.store import disk
 
 

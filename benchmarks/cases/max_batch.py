@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.options import Options
 from benchmarks.rows import Row, Spread
-from gact.guards import check_memory
+from gact.checks import check_memory
 from gact.levels import LEVELS
-from gact.maxbatch import max_batch
-from gact.maxbatch.search import Attempt, attempt
-from gact.maxbatch.trial import Trial
+from gact.planning.trials import max_batch
+from gact.planning.trials.search import Attempt, attempt
+from gact.planning.trials.trial import Trial
 
 FULL = (("bert_large", "3340 MiB"), ("resnet50", "8 GiB"))
 _QUICK = (("tiny_bert", "4 GiB"),)

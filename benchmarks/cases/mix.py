@@ -19,7 +19,7 @@ from benchmarks.options import Options
 from benchmarks.planned import Made, make
 from benchmarks.rows import Row, Spread
 from benchmarks.timing import take_turns
-from gact.checkpointing import Checkpointing
+from gact.checkpoint.checkpointing import Checkpointing
 from gact.memory import profile_step
 from gact.planning import AppliedPlan, Plan, measure_costs
 from gact.planning.subject import loss_of

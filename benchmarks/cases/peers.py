@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gact.ops import reference
+from gact.ops.reference import groups as reference
 
 from ..codec_calls import GROUP_SIZE, dequantizer, dequantizer_into, nbytes, quantizer
 from ..options import Options

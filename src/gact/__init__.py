@@ -5,16 +5,16 @@ Autograd's saved tensors are held in a few bits each; see ``Compressor``.
 
 from importlib.metadata import version as _version
 
-from .allocator import AllocatorStatus, allocator_status, use_allocator
 from .attention import attention
 from .compressor import Compressor
 from .memory import MemoryProfile, profile_step
+from .memory.allocator import AllocatorStatus, allocator_status, use_allocator
 from .operators import register_need
+from .packing.rules import Rule
 from .planning import Plan, plan
 from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
 from .report import Report, Row
-from .rules import Rule
 from .store import StoreError
 
 __version__ = _version("gact")

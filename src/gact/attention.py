@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from .guards import check_count
+from .checks import check_count
 from .operators.attention import score_need, value_need
 from .operators.need import Chooser, Need, exact
 from .operators.registry import state_needs

@@ -29,10 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checks import check_count
 from .compressor import Compressor
-from .guards import check_count
 from .levels import offload_of
-from .rules import Rule
+from .packing.rules import Rule
 
 LEVELS: dict[str, dict[str, Any]] = {
     "L0": {"enabled": False},

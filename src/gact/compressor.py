@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .again import Again
+from .autograd.hooks import Hooks, transform_is_active
 from .autograd.inner import InnerPasses
-from .checkpointing import ContextsOf, checkpointing
-from .consumers import Consumers, Sites
-from .guards import (
+from .autograd.modules import unfollow
+from .autograd.opening import Opened, gravest, take_off
+from .checkpoint.checkpointing import ContextsOf, checkpointing
+from .checkpoint.recompute import Again
+from .checks import (
     check_bits,
     check_budgets,
     check_choice,
@@ -28,29 +30,28 @@ from .guards import (
     check_positive,
     check_seed,
 )
-from .held import HeldRegions
-from .hooks import Hooks, transform_is_active
 from .levels import arguments_of
-from .modules import unfollow
+from .memory.serving import Serving
 from .notices import ASIDE, Notices
-from .observer import Observer
-from .offload import open_offload
-from .opening import Opened, gravest, take_off
 from .operators import prepare
-from .packed import unpack
-from .packer import Packer
-from .parameters import Parameters
+from .packing.consumers import Consumers, Sites
+from .packing.offload import open_offload
+from .packing.packer import Packer
+from .packing.rules import Rule, Rules
 from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
 from .precision.findings import Totals
+from .precision.measurement import Measured
 from .precision.objective import OBJECTIVES
-from .recipes import Recipes
 from .records import Settings
+from .remat.observer import Observer
+from .remat.recipes import Recipes
 from .report import Report, build_report
-from .rules import Rule, Rules
-from .serving import Serving
-from .steps import Measured, Steps
+from .saved.held import HeldRegions
+from .saved.parameters import Parameters
+from .saved.steps import Steps
+from .saved.unpacking import unpack
 from .store.choose import check_offload
 
 _STATE_VERSION = 4
@@ -336,7 +337,7 @@ class Compressor:
             if controller.failure and self._settings.adaptive:
                 self._notices.unmeasured(controller.failure)
         snapshot = controller.snapshot
-        measured = self._steps.measured()
+        measured = self._controller.measured()
         if measured is not None and not options.get("create_graph"):
             self._measure(measured, loss, gradient)
         if snapshot is None or controller.snapshot is not snapshot:
@@ -393,7 +394,7 @@ class Compressor:
         twin._controller.request(self._model)
         with twin:
             loss = loss_fn()
-        measured = twin._steps.measured()
+        measured = twin._controller.measured()
         found: list[Comparison] = []
         if measured is not None:
             with preserved_state(self._model, loss.device):

@@ -7,8 +7,8 @@ import sys
 import warnings
 from types import FrameType
 
-from .ledger import Ledger
 from .records import Settings
+from .saved.ledger import Ledger
 
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
 ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."

@@ -7,8 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gact
-from gact import selftest
-from gact.cli import extras, main
+from gact.cli import extras, main, selftest
 from gact.cli.app import app
 
 runner = CliRunner()

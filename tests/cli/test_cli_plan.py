@@ -59,7 +59,7 @@ def test_plan_says_in_words_what_is_wrong(arguments, words):
 
 
 def test_max_batch_prints_rows(monkeypatch):
-    from gact.maxbatch import search
+    from gact.planning.trials import search
 
     def pretend(trial, limit):
         size = trial.batch * (1 if trial.level == "L1" else 4) * 2**20

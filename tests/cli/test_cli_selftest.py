@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gact import selftest
+from gact.cli import selftest
 
 
 @pytest.mark.parametrize("name", selftest.CHECKS)

@@ -10,11 +10,12 @@ from torch import nn
 
 from gact.codecs import forms
 from gact.codecs.chunks import flat_of
+from gact.codecs.layout import Layout
+from gact.codecs.lines import NORMS
 from gact.codecs.masks import Mask, MaskTest
-from gact.layout import Layout
-from gact.norms import NORMS
-from gact.offload import OffloadedCode
-from gact.packed import Encoded, Fine
+from gact.packing.offload import OffloadedCode
+from gact.precision.fine import Fine
+from gact.saved.encoded import Encoded
 from gact.store import open_store
 
 

@@ -13,7 +13,7 @@ from edge_cases import CASES, code_of, decoded, draw, images, node_of, norm_case
 from gact.codecs import chunks, forms
 from gact.codecs.groups import Groups
 from gact.codecs.transformed import Transformed
-from gact.offload import OffloadedCode
+from gact.packing.offload import OffloadedCode
 from gact.precision.variance import variance_by_width
 from gact.store import open_store
 

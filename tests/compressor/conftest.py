@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 import gact
-from gact import allocator
+from gact.memory import allocator
 from leftovers import Block, end_steps
 
 

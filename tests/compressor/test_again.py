@@ -10,7 +10,7 @@ from test_checkpointing import Model, equal, gradients
 from torch import nn
 
 import gact
-from gact import again
+from gact.checkpoint import recompute as again
 from gact.memory import profile_step
 
 

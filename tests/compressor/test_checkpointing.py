@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 import gact
-from gact.checkpointing import Checkpointing
+from gact.checkpoint.checkpointing import Checkpointing
 
 
 class Block(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 import gact
-from gact import modules
+from gact.autograd import modules
 
 
 class Block(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import gact
-from gact.checkpointing import Checkpointing
+from gact.checkpoint.checkpointing import Checkpointing
 
 
 class Block(nn.Module):

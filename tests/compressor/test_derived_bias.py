@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import gact
-from gact.curvature import every_of
-from gact.derived import Derived
-from gact.makers import making
+from gact.remat.curvature import every_of
+from gact.remat.derived import Derived
+from gact.remat.rules import making
 from saved import activation, held, save
 
 SIZE = (24, 16, 13, 17)  # neither rows nor groups divide the whole
@@ -164,8 +164,8 @@ def test_a_curve_of_a_norm_is_right_on_average(op, make, options, bits):
 
 
 def test_tiles_are_put_together_right(monkeypatch):
-    monkeypatch.setattr("gact.curvature._PARTS", 1)
-    monkeypatch.setattr("gact.curvature.at_once", lambda region: 2**13)
+    monkeypatch.setattr("gact.remat.curvature._PARTS", 1)
+    monkeypatch.setattr("gact.remat.curvature.at_once", lambda region: 2**13)
     torch.manual_seed(0)
     x = activation(torch.randn(SIZE) * torch.linspace(0.5, 2, 16)[:, None, None] + 1)
     for norm in (nn.BatchNorm2d(16), nn.LayerNorm((13, 17)), nn.LayerNorm(17), nn.Identity()):

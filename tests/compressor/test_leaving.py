@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gact
-from gact import checkpointing
+from gact.checkpoint import checkpointing
 from leftovers import assert_as_new, left_behind, step
 from saved import active_pair
 
@@ -18,23 +18,23 @@ class BrokenError(Exception):
 
 
 OPENING = [
-    "hooks.Hooks.push",
-    "consumers.Consumers.__enter__",
-    "consumers.follow",
-    "consumers.Consumers.watch",
-    "checkpointing.Checkpointing.open",
-    "checkpointing._Forward.put_in",
-    "serving.Serving.begin",
-    "serving.serve_steps",
+    "autograd.hooks.Hooks.push",
+    "packing.consumers.Consumers.__enter__",
+    "packing.consumers.follow",
+    "packing.consumers.Consumers.watch",
+    "checkpoint.checkpointing.Checkpointing.open",
+    "checkpoint.checkpointing._Forward.put_in",
+    "memory.serving.Serving.begin",
+    "memory.serving.serve_steps",
 ]
 CLOSING = [
-    "serving.Serving.end",
-    "checkpointing.Checkpointing.close",
-    "checkpointing._Forward.put_back",
-    "consumers.Consumers.__exit__",
+    "memory.serving.Serving.end",
+    "checkpoint.checkpointing.Checkpointing.close",
+    "checkpoint.checkpointing._Forward.put_back",
+    "packing.consumers.Consumers.__exit__",
     "compressor.take_off",
     "compressor.unfollow",
-    "hooks._Open.discard",
+    "autograd.hooks._Open.discard",
 ]
 
 
@@ -112,8 +112,8 @@ def contexts(error):
 
 def test_all_errors_are_shown(c, model):
     with (
-        raising("checkpointing.Checkpointing.close", BrokenError("blocks"), late=True),
-        raising("serving.Serving.end", BrokenError("serving"), late=True),
+        raising("checkpoint.checkpointing.Checkpointing.close", BrokenError("blocks"), late=True),
+        raising("memory.serving.Serving.end", BrokenError("serving"), late=True),
         pytest.raises(BrokenError) as caught,
         c,
     ):
@@ -132,8 +132,8 @@ def run(body):
 @pytest.mark.parametrize("piece", [BrokenError("piece"), KeyboardInterrupt("piece")])
 def test_an_interrupt_goes_on_before_other_errors(body, piece, c, model):
     with (
-        raising("checkpointing.Checkpointing.close", piece, late=True),
-        raising("serving.Serving.end", BrokenError("serving"), late=True),
+        raising("checkpoint.checkpointing.Checkpointing.close", piece, late=True),
+        raising("memory.serving.Serving.end", BrokenError("serving"), late=True),
         pytest.raises((BrokenError, KeyboardInterrupt)) as caught,
         c,
     ):

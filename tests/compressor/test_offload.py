@@ -12,7 +12,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import gact
-import gact.offload
+import gact.packing.offload
 from cases import NETWORKS
 from gact.store import DirectoryGoneError, DiskFullError, HostStore, spill
 from saved import save
@@ -36,7 +36,7 @@ def offload(request, tmp_path, monkeypatch):
     """The setting for each store; host memory with a transfer that needs no device."""
     if request.param == "disk":
         return f"disk:{tmp_path}"
-    monkeypatch.setattr(gact.offload, "open_store", lambda _: HostStore(Copies()))
+    monkeypatch.setattr(gact.packing.offload, "open_store", lambda _: HostStore(Copies()))
     return "cpu"
 
 
@@ -213,8 +213,8 @@ def test_rules_choose_what_is_moved(offload):
 
 
 def test_rules_that_agree_are_added_up():
+    from gact.packing.rules import Rules
     from gact.records import Site
-    from gact.rules import Rules
 
     site, x = Site("", "sin"), torch.ones(3)
     both = Rules([gact.Rule(bits=2), gact.Rule(offload=True)]).of(site, x)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gact
-from gact.derived import Derived
+from gact.remat.derived import Derived
 from saved import held, save
 
 

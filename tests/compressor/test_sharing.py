@@ -8,8 +8,8 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import gact
-from gact import sharing
 from gact.codecs.groups import Groups
+from gact.saved import sharing
 
 
 class Readers(nn.Module):

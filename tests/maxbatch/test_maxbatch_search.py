@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gact.levels import LEVELS
-from gact.maxbatch import MaxBatchError, max_batch, search
-from gact.maxbatch.guess import predictor_of
-from gact.maxbatch.search import attempt
-from gact.maxbatch.trial import Trial
 from gact.memory.resident import resident_bytes
+from gact.planning.trials import MaxBatchError, max_batch, search
+from gact.planning.trials.guess import predictor_of
+from gact.planning.trials.search import attempt
+from gact.planning.trials.trial import Trial
 
 pytestmark = pytest.mark.skipif(resident_bytes() is None, reason="the system does not tell resident sets")
 
@@ -152,7 +152,7 @@ def test_the_process_of_a_level_trains(level, optimizer, tmp_path):
     (tmp_path / "made.py").write_text(MADE)
     (tmp_path / "scratch").mkdir()
     trial = Trial("made:build", level, 2, 4, optimizer, str(tmp_path / "scratch"))
-    call = [sys.executable, "-W", "error", "-m", "gact.maxbatch.child", json.dumps(asdict(trial))]
+    call = [sys.executable, "-W", "error", "-m", "gact.planning.trials.child", json.dumps(asdict(trial))]
     done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert '"peak_bytes"' in done.stdout.splitlines()[-1]

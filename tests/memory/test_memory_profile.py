@@ -76,7 +76,7 @@ def test_compression_lowers_the_peak_and_names_its_codes():
 def test_a_step_that_does_nothing():
     profile = profile_step(lambda: None)
     assert (profile.peak_bytes, profile.peak, profile.holders) == (0, None, ())
-    assert "live tensors: peak 0.0 MiB" in str(profile)
+    assert "live tensors: peak 0.00 MiB" in str(profile)
     assert "<svg" in profile.to_html()
 
 
@@ -93,7 +93,7 @@ def test_views_of_the_profile():
     model, x = Chain(), torch.zeros(N)
     profile = profile_step(lambda: step(model, x), model, [x])
     text, page, data = str(profile), profile.to_html(), json.loads(profile.to_json())
-    assert text.startswith(f"live tensors: peak {profile.peak_bytes / 2**20:.1f} MiB in backward at ")
+    assert text.startswith(f"live tensors: peak {profile.peak_bytes / 2**20:.2f} MiB in backward at ")
     assert "alive before the step" in text
     assert page.count("<polyline") == 2
     assert "<script" not in page

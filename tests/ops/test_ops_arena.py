@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gact import allocator
+from gact.memory import allocator
 from gact.ops import arena, cpu
 
 MIB = 2**20

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gact.ops import checks, cpu, reference_exact
+from gact.ops import checks, cpu
+from gact.ops.reference import exact as reference_exact
 
 encode_mask = torch.ops.gact.encode_mask.default
 decode_mask = torch.ops.gact.decode_mask.default

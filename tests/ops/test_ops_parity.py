@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gact.ops import cpu, reference
+from gact.ops import cpu
+from gact.ops.reference import groups as reference
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason="the C++ extension is not built")
 

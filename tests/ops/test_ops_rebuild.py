@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gact.ops import checks, cpu, reference, reference_rebuild
+from gact.ops import checks, cpu
+from gact.ops.reference import groups as reference
+from gact.ops.reference import rebuild as reference_rebuild
 
 rebuild_into = torch.ops.gact.rebuild_into.default
 rebuild_sum_into = torch.ops.gact.rebuild_sum_into.default

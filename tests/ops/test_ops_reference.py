@@ -6,7 +6,7 @@ import op_cases
 import pytest
 import torch
 
-from gact.ops import reference
+from gact.ops.reference import groups as reference
 from references import group_code
 
 

@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gact.ops import reference, reference_exact, reference_rebuild, schema
+from gact.ops import schema
+from gact.ops.reference import exact as reference_exact
+from gact.ops.reference import groups as reference
+from gact.ops.reference import rebuild as reference_rebuild
 
 KERNELS = {
     kernel.__name__: kernel for kernel in (*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS)

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor
 
 import gact  # noqa: F401 - defines the operators
-from gact.ops import checks, reference, reference_exact, reference_rebuild
+from gact.ops import checks
+from gact.ops.reference import exact as reference_exact
+from gact.ops.reference import groups as reference
+from gact.ops.reference import rebuild as reference_rebuild
 from gact.ops.triton import kernels
 
 GROUP_SIZES = (32, 64, 128, 256, 512, 1024)

@@ -6,8 +6,8 @@ import time
 
 from rich.console import Console
 
-from ..selftest import run_checks
 from .facts import facts
+from .selftest import run_checks
 
 _NAME_WIDTH = 28
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from .. import __version__
-from ..allocator import allocator_status
+from ..memory.allocator import allocator_status
 from ..ops import status
 from .extras import EXTRAS, missing, versions
 

@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..maxbatch import MaxBatch, MaxBatchError, max_batch
-from ..maxbatch.search import AVAILABLE, Attempt
+from ..planning.trials import MaxBatch, MaxBatchError, max_batch
+from ..planning.trials.search import AVAILABLE, Attempt
 
 
 def run_max_batch(

@@ -6,10 +6,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..factory import call_factory
 from ..planning import Plan, plan
+from ..planning.factory import call_factory
+from ..planning.plan import HEAD, rows, summary
 from ..planning.planner import SIZES
-from ..planning.table import HEAD, rows, summary
 from ..store import StoreError
 
 _WIDTH = 100

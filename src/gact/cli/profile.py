@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..compressor import Compressor
-from ..factory import call_factory
 from ..memory import MemoryProfile, profile_step
-from ..memory.page import mebibytes, render, table
+from ..memory.report import render, table
+from ..planning.factory import call_factory
 from ..planning.subject import LossFunction, loss_of
+from ..text import mebibytes
 
 _WIDTH = 100
 """Columns where the output is no terminal."""

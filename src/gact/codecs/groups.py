@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
-from ..norms import Lines
 from ..ops import checks
 from .chunks import flat_of, sampled
+from .lines import Lines
 
 _quantize = torch.ops.gact.quantize.default
 _dequantize = torch.ops.gact.dequantize.default

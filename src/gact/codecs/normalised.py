@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
-from ..norms import Lines
 from .channels import Channels, channels_of, in_memory
+from .lines import Lines
 from .transforms import Forward, Inverse
 
 

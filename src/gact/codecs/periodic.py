@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..norms import Lines
+from .lines import Lines
 from .transforms import Forward, Inverse
 
 

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..norms import Lines
 from .chunks import at_once, flat_of, spans
+from .lines import Lines
 from .transforms import Forward, Inverse, working
 
 _LEAST = 2.0**-126

@@ -7,10 +7,10 @@ import copy
 import torch
 from torch import Tensor
 
-from ..norms import Lines
 from ..ops import checks
 from .chunks import at_once, flat_of, key_from, sampled, spans, tiles
 from .groups import Groups, round_
+from .lines import Lines
 from .transforms import Transform
 
 _quantize = torch.ops.gact.quantize.default

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
-from ..norms import Lines
 from .channels import Channels, in_memory
 from .chunks import flat_of
+from .lines import Lines
 
 Forward = Callable[[int, Tensor], None]
 """Writes what is quantized of the elements from a number on."""

@@ -1,10 +1,8 @@
-"""One training step as a line of live bytes over time, with what was alive at the peak."""
+"""Measures the memory of one training step after every operation."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from ..autograd.inner import in_backward
 from .live import LiveTensors
+from .report import Holder, MemoryProfile, Sample
 from .resident import ResidentPeak, resident_bytes
 
 PHASES = ("forward", "backward", "after")
@@ -27,100 +26,6 @@ class Maker(NamedTuple):
 
 
 BEFORE = Maker("before", "", "alive before the step")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The moment after one operation.
-
-    Attributes:
-        phase: ``"forward"``, ``"backward"`` or ``"after"`` (what follows backward: the optimizer).
-        op: The operation.
-        live_bytes: Bytes of all tensors alive.
-    """
-
-    phase: str
-    op: str
-    live_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Tensors of one maker that are alive at the peak.
-
-    Attributes:
-        phase: When they were made; ``"before"`` for what was there.
-        module: Path of the module that was running, in forward.
-        op: The operation that made them, in backward with the name of the node.
-        count: Storages.
-        nbytes: Their bytes.
-    """
-
-    phase: str
-    module: str
-    op: str
-    count: int
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryProfile:
-    """Where the memory of a step went.
-
-    Attributes:
-        samples: One for each operation, in order.
-        holders: What was alive at the peak, the largest first.
-        start_bytes: Bytes of tensors known at the start.
-        allocator_peak: Highest bytes of torch's CUDA allocator; None without CUDA.
-        resident_start: Bytes of the process in memory at the start; None where the system does not tell.
-        resident_peaks: Highest bytes of the process in memory, by phase; empty where the system does not tell.
-    """
-
-    samples: tuple[Sample, ...]
-    holders: tuple[Holder, ...]
-    start_bytes: int
-    allocator_peak: int | None
-    resident_start: int | None
-    resident_peaks: dict[str, int]
-
-    @property
-    def peak_bytes(self) -> int:
-        """Highest bytes of tensors alive at one time."""
-        return max((sample.live_bytes for sample in self.samples), default=self.start_bytes)
-
-    @property
-    def peak(self) -> Sample | None:
-        """The first moment of the peak."""
-        return next((sample for sample in self.samples if sample.live_bytes == self.peak_bytes), None)
-
-    @property
-    def phase_peaks(self) -> dict[str, int]:
-        """Highest bytes of tensors alive, by phase."""
-        return {
-            phase: max(sample.live_bytes for sample in self.samples if sample.phase == phase)
-            for phase in dict.fromkeys(sample.phase for sample in self.samples)
-        }
-
-    @property
-    def resident_peak(self) -> int | None:
-        """Highest bytes of the process in memory during the step."""
-        return max(self.resident_peaks.values(), default=None)
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """All figures as JSON."""
-        totals = {"peak_bytes": self.peak_bytes, "phase_peaks": self.phase_peaks, "resident_peak": self.resident_peak}
-        return json.dumps({**totals, **asdict(self)}, indent=indent)
-
-    def to_html(self) -> str:
-        """A page without scripts: memory over time as a picture, and what was alive at the peak."""
-        from .page import render
-
-        return render({"": self})
-
-    def __str__(self) -> str:
-        from .page import table
-
-        return table(self)
 
 
 def profile_step(

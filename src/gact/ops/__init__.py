@@ -4,8 +4,11 @@ Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernel
 extension was built, plain torch everywhere else.
 """
 
-from . import arena, reference, reference_exact, reference_rebuild, schema
+from . import arena, schema
 from .cpu import load, status
+from .reference import exact as reference_exact
+from .reference import groups as reference
+from .reference import rebuild as reference_rebuild
 from .triton import register as register_device_kernels
 
 schema.define()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checkpointing import Checkpointing
+from ..checkpoint.checkpointing import Checkpointing
 from ..compressor import Compressor
 from ..levels import Level, exchange_attention, offload_of
 

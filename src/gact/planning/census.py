@@ -13,7 +13,7 @@ from torch._C._autograd import _get_sequence_nr as next_sequence_number
 from torch.utils._pytree import tree_leaves
 
 from ..autograd.inner import in_backward
-from ..blocks import find_blocks
+from ..checkpoint.blocks import find_blocks
 from .predict import Predictor, Way
 
 REST = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..guards import check_memory
+from ..checks import check_memory
 
 _CONTEXT_GIB = 0.5
 _CAPACITY_GIB = {"T4": 14.5, "L4": 22.0, "A100": 39.3, "A100-80GB": 79.1, "H100": 79.1}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..packing.rules import Rule
 from ..records import Site
-from ..rules import Rule
 from .census import REST, owner_of
 from .predict import Way
 

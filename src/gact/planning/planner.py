@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..guards import check_bits, check_choice
+from ..checks import check_bits, check_choice
 from ..levels import LEVELS, Level, level_of
 from .census import Census, take_census
 from .costs import Costs, measure_costs

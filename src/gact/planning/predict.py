@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..blocks import find_blocks
+from ..checkpoint.blocks import find_blocks
 from ..compressor import Compressor
 from ..levels import Level
-from ..rules import Rule
+from ..packing.rules import Rule
 from ..store.disk import QUEUE_BYTES
 from .applied import applied
 from .fakes import AsOnGpu, AsOnGpuAgain

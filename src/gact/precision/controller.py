@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..codecs.groups import Groups
-from ..ledger import Ledger
 from ..operators.need import Need
 from ..records import Settings, Site
+from ..saved.ledger import Ledger
 from .agreement import agree, is_distributed, mean_over_ranks
 from .budget import Options
 from .findings import Finding, Result, Totals
-from .measurement import Measurement
+from .measurement import Measured, Measurement
 from .probe import Snapshot
 from .refusal import RefusedError, refused_by_model
 from .schedule import Schedule
@@ -71,6 +71,7 @@ class Controller:
         self._sightings = Sightings()
         self._number = 0
         self._ledger: Ledger | None = None
+        self._measured: Measured | None = None
         self._tracking = False
         self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
 
@@ -110,6 +111,18 @@ class Controller:
             number: Number of the step.
             ledger: Where its bytes will be counted.
         """
+        measurement = self._measurement(number, ledger)
+        if measurement is not None:
+            self._measured = Measured(number, ledger, measurement)
+        elif self._measured is not None and self._measured.number < number - 1:
+            self._measured = None
+        return measurement
+
+    def measured(self) -> Measured | None:
+        """The measurement of the current step or of the one before, whose other losses may come later."""
+        return self._measured
+
+    def _measurement(self, number: int, ledger: Ledger) -> Measurement | None:
         if not (self._schedule.requested or (self.settings.adaptive and self.is_used)) or self.failure:
             return None
         # Ranks may differ in what they saw, and must not differ in when they measure and in their widths.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from ..packed import Fine
 from ..records import Site
+from .fine import Fine
 from .probe import Snapshot
 from .sightings import Names
 

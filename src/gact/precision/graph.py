@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ..parameters import PASS_THROUGH
+from ..saved.parameters import PASS_THROUGH
 
 _LEAF = "torch::autograd::AccumulateGrad"
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .. import streams
+from ..codecs import keys as streams
 from ..codecs.groups import Groups
 from ..operators.need import Need
 from ..ops.checks import code_bytes
-from ..packed import Encoded, Fine, Held
 from ..records import Settings, Site
+from ..saved.base import Held
+from ..saved.encoded import Encoded
+from ..saved.ledger import Ledger
 from .comparison import Comparison
 from .findings import Finding, Result, Sample, Totals
+from .fine import Fine
 from .graph import Leaf, leaves_of
 from .grouping import Member
 from .objective import weights
@@ -31,6 +34,21 @@ _FINEST = 8
 _FINER = 2
 """Bits that a site gets beyond those it has in the step that measures it: a sixteenth of the noise that is added."""
 _NOISE_STREAM = 0x5EED
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A step in which sensitivities are measured, without what it holds.
+
+    Attributes:
+        number: Its number.
+        ledger: What it saved.
+        measurement: The measurement.
+    """
+
+    number: int
+    ledger: Ledger
+    measurement: Measurement
 
 
 class Measurement:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .report import Report, Row
+from ..text import aligned, mebibytes
+from .rows import Figures, Row
 
 _LINES = 16
 _WIDEST = 44
@@ -61,18 +60,12 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     return sorted(gathered.values(), key=lambda line: (-line.plain_bytes, -line.kept_bytes))
 
 
-def mebibytes(size: float) -> str:
-    """A size in MiB with three figures or so."""
-    size /= 2**20
-    return f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
-
-
 def percent(share: float | None) -> str:
     """A share in percent, empty if there is none."""
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def summary(report: Report) -> str:
+def summary(report: Figures) -> str:
     """The totals in two lines, what measurements told in a third, and why there are none."""
     moved = f" and {mebibytes(report.offloaded_bytes)} MiB offloaded" if report.offloaded_bytes else ""
     sites = {(row.module, row.op, row.call, row.slot) for row in report.rows}
@@ -99,7 +92,7 @@ def _unlisted(name: str, size: int) -> str:
     )
 
 
-def _noise(report: Report) -> str:
+def _noise(report: Figures) -> str:
     """The noise meter in a line."""
     told = f"gradient noise {report.noise:.1e} predicted"
     if report.batch_variance:
@@ -108,7 +101,7 @@ def _noise(report: Report) -> str:
     return told + ("; OVER BUDGET: widths take more than was asked for" if report.over_budget else "")
 
 
-def render(report: Report) -> str:
+def render(report: Figures) -> str:
     """The totals and a table of the largest kinds of sites."""
     if not report.rows:
         return "saved for backward: nothing yet. Run forward inside the compressor's context."
@@ -128,7 +121,9 @@ def render(report: Report) -> str:
                 other.noise_share = (other.noise_share or 0.0) + line.noise_share
         body.append(_cells(other))
     columns = len(head) - (report.noise is None)
-    return summary(report) + "\n\n" + _aligned([cells[:columns] for cells in [head, *body]], numbers=columns - 3)
+    return (
+        summary(report) + "\n\n" + aligned([cells[:columns] for cells in [head, *body]], range(3, columns), rule=True)
+    )
 
 
 def _cells(line: Line) -> list[str]:
@@ -137,17 +132,3 @@ def _cells(line: Line) -> list[str]:
     counts = [str(line.sites), str(line.count), str(line.merged)]
     sizes = [mebibytes(line.plain_bytes), mebibytes(line.kept_bytes)]
     return [module, line.op, line.code, *counts, *sizes, percent(line.noise_share)]
-
-
-def _aligned(table: Sequence[Sequence[str]], numbers: int) -> str:
-    """Columns padded to equal width; the last ``numbers`` of them to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    left = len(widths) - numbers
-    padded = [
-        "  ".join(
-            cell.ljust(width) if at < left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return "\n".join(line.rstrip() for line in [padded[0], "  ".join("-" * width for width in widths), *padded[1:]])

@@ -5,16 +5,16 @@ A save waits, its tensor held exactly, until the node that made it is known; the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ..identity import Place
-    from ..ledger import Extent
-    from ..packed import Copied, Kept, Packed
-    from ..records import Site
-    from ..steps import Step
+from ..records import Site
+from .identity import Place
+from .kept import Copied, Kept
+from .ledger import Extent
+from .packed import Packed
+from .steps import Step
 
 
 class Queue(Protocol):

@@ -6,7 +6,7 @@ import os
 import weakref
 from pathlib import Path
 
-from ..interrupts import finish
+from ..autograd.interrupts import finish
 from .base import Parts
 from .engine import Engine, Entry
 from .errors import StoreError

@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .. import reference, reference_exact, reference_rebuild, schema
+from .. import schema
+from ..reference import exact as reference_exact
+from ..reference import groups as reference
+from ..reference import rebuild as reference_rebuild
 
 _GROUP_CODE = (reference.quantize, reference.dequantize, reference.dequantize_into)
 _REFERENCE = {

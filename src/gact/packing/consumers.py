@@ -1,0 +1,335 @@
+"""Who is saving: the op, the slot and the module path behind a call of the pack hook.
+
+NOTE: How the consumer is known
+What backward needs of a save is told by its node alone (``autograd/nodes.py``). A name for people comes from what runs:
+while a context is open a ``TorchFunctionMode`` notes the op and hooks of all modules (``modules.py``) keep the stack of
+running ones. Saves outside of any op (custom Functions, TorchScript, C++, double backward) are named after their node,
+but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are known by who runs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.overrides import TorchFunctionMode
+
+from ..autograd.compiling import never_compiled
+from ..autograd.hooks import Hooks
+from ..autograd.inner import InnerPasses
+from ..autograd.modules import follow, unfollow
+from ..autograd.nodes import op_of
+from ..operators.overwriting import OVERWRITING, hides_its_node
+from ..records import Arguments, Site
+from ..remat.rules import DERIVABLE
+from ..saved.boundaries import DECIDING, LEAVING, Boundaries
+from ..saved.probabilities import ENDING, Probabilities
+from ..saved.waiting import Waiting
+
+CHECKPOINT = "checkpoint"
+COMPILED = "compiled"
+_CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_COMPILED_FOLDER = os.path.join(os.path.dirname(torch.__file__), "_functorch", "")
+_FUNCTION_FILE = torch.autograd.function.__file__
+_NO_KEYWORDS: Mapping[str, Any] = {}
+_NONE: Arguments = ((), _NO_KEYWORDS)
+_GRADIENT = torch.autograd.grad
+_ASKING = frozenset({Tensor.requires_grad_, Tensor.requires_grad.__set__})  # type: ignore[attr-defined]
+_SPECIAL = DECIDING | LEAVING | ENDING | _ASKING | {_GRADIENT}
+
+
+class Frame:
+    """One running module: its path and how many calls of each op have saved so far."""
+
+    __slots__ = ("calls", "module", "path")
+
+    def __init__(self, module: torch.nn.Module | None, path: str) -> None:
+        self.module = module
+        self.path = path
+        self.calls: dict[str, int] = {}
+
+
+class Sites:
+    """The sites of a model, each made once, and the names of its modules.
+
+    Args:
+        model: Its ``named_modules()`` give the module paths; without it class names are used.
+    """
+
+    def __init__(self, model: torch.nn.Module | None) -> None:
+        self._known: dict[tuple[str, str, int, int], Site] = {}
+        self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
+        self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)
+        self._read()
+
+    def path(self, module: torch.nn.Module) -> str:
+        """Path of a module in the model, or its class name in angle brackets."""
+        path = self._paths.get(module)
+        if path is None:
+            self._read()
+            compiled = getattr(module, "_orig_mod", None)  # what torch.compile() was called with
+            other = self.path(compiled) if isinstance(compiled, torch.nn.Module) else f"<{type(module).__name__}>"
+            path = self._paths.setdefault(module, other)
+        return path
+
+    def _read(self) -> None:
+        """Reads the paths of all modules, of those too that were added since."""
+        model = self._model()
+        if model is not None:
+            for path, module in model.named_modules():
+                self._paths[module] = path
+
+    def site(self, module: str, op: str, call: int, slot: int) -> Site:
+        """The site of these four names."""
+        key = (module, op, call, slot)
+        site = self._known.get(key)
+        if site is None:
+            site = self._known[key] = Site(module, op, call, slot)
+        return site
+
+
+class Consumers(TorchFunctionMode):
+    """Follows one thread's forward pass and tells which site a save belongs to.
+
+    Use as a context manager; outside of it nothing is followed and nothing costs anything.
+
+    Args:
+        sites: Where sites and module paths come from.
+
+    Attributes:
+        function: The op that is running; None outside of any.
+    """
+
+    def __init__(self, sites: Sites) -> None:
+        super().__init__()
+        self._sites = sites
+        self._thread = threading.get_ident()
+        self._frames = [Frame(None, "")]
+        self._op: str | None = None
+        self.function: Callable[..., Any] | None = None
+        self._arguments: Arguments = _NONE
+        self._observe: Callable[..., Any] | None = None
+        self._name = ""
+        self._call = 0
+        self._slot = 0
+        self._hooks: Hooks | None = None
+        self._tell: Callable[[str], None] | None = None
+        self._waiting: Waiting | None = None
+        self._boundaries: Boundaries | None = None
+        self._probabilities: Probabilities | None = None
+        self._inner: InnerPasses | None = None
+        self._in_charge: Callable[[], bool] = lambda: True
+
+    def __enter__(self) -> Consumers:
+        try:
+            follow(self)
+            never_compiled(type(self).__torch_function__)
+            super().__enter__()  # type: ignore[no-untyped-call]
+        except BaseException:
+            unfollow(self)
+            raise
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        finally:
+            unfollow(self)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs one op with its name noted; ops nested in it belong to the outer one."""
+        if torch.compiler.is_compiling() or self._op is not None:
+            return func(*args, **(kwargs or {}))
+        # An op that saved something has shown that our hooks are in charge.
+        if not self._slot and self._hooks is not None and not self._hooks.in_charge():
+            self._look_at_hooks(self._hooks)
+        kwargs = kwargs or _NO_KEYWORDS
+        if func in _SPECIAL:
+            if func is _GRADIENT:
+                return self._differentiate(func, args, kwargs)
+            if func in ENDING and self._probabilities is not None:
+                self._probabilities.close()
+            elif func in _ASKING:
+                self._note_input(args)
+            else:
+                self._note_decision(func, args, kwargs)
+        boundaries = self._boundaries
+        if boundaries is not None and boundaries.saves and self._in_charge():
+            boundaries.close()
+        self._op = func.__name__
+        self.function = func
+        self._arguments = (args, kwargs)
+        self._slot = 0
+        try:
+            if self._observe is not None and func in DERIVABLE:
+                return self._observe(func, args, kwargs)
+            return self.run(func, args, kwargs)
+        finally:
+            self._op = self.function = None
+            self._arguments = _NONE
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs an op and has what it saved told by its node."""
+        result = func(*args, **kwargs)
+        waiting = self._waiting
+        if waiting is not None and waiting.saves:
+            waiting.tell(result)
+            if waiting.saves and func in OVERWRITING and hides_its_node(result):
+                waiting.assume(OVERWRITING[func], self._op_at)
+        return result
+
+    def _op_at(self, site: Site | None) -> bool:
+        """Whether the op that is running saves at a site."""
+        return site is not None and (site.op, site.call) == (self._name, self._call)
+
+    def _note_input(self, args: tuple[Any, ...]) -> None:
+        """Notes that a module has a tensor ask for a gradient."""
+        if len(self._frames) > 1 and self._inner is not None and args:
+            self._inner.make_input(args[0])
+
+    def _note_decision(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Notes a decision inside a checkpointed block, which runs without gradients or under hooks of its own."""
+        boundaries = self._boundaries
+        if boundaries is None or (torch.is_grad_enabled() and self._in_charge()):
+            return
+        boundaries.note(func, args, kwargs)
+
+    def _differentiate(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs ``torch.autograd.grad`` inside of forward. What its own nodes save is theirs and no op's."""
+        inner = self._inner
+        if inner is None:
+            return func(*args, **kwargs)
+        inner.begin_gradient()
+        try:
+            return self.run(func, args, kwargs)
+        finally:
+            inner.end_gradient()
+
+    def watch(self, hooks: Hooks, tell: Callable[[str], None]) -> None:
+        """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
+
+        Args:
+            hooks: Our pair.
+            tell: Called with the name of the other.
+        """
+        self._hooks, self._tell = hooks, tell
+
+    def _look_at_hooks(self, hooks: Hooks) -> None:
+        name = hooks.foreign()
+        if name and self._tell is not None:
+            self._hooks = None
+            self._tell(name)
+
+    def serve(
+        self,
+        waiting: Waiting,
+        boundaries: Boundaries,
+        probabilities: Probabilities,
+        inner: InnerPasses,
+        in_charge: Callable[[], bool],
+    ) -> None:
+        """Takes those who are to be told what runs.
+
+        Args:
+            waiting: Saves that wait for their nodes.
+            boundaries: Inputs of checkpointed blocks that wait for what their block does.
+            probabilities: Results of log-softmax that wait for what weighs them.
+            inner: Backward passes that forward runs.
+            in_charge: Whether autograd would call our hooks now.
+        """
+        self._waiting, self._boundaries, self._probabilities = waiting, boundaries, probabilities
+        self._inner, self._in_charge = inner, in_charge
+
+    def release(self) -> None:
+        """Lets go of all that was to be told: two objects that hold each other stay for long."""
+        self._waiting = self._boundaries = self._probabilities = self._inner = self._observe = self._hooks = (
+            self._tell
+        ) = None
+        self._in_charge = lambda: True
+
+    def observe(self, run: Callable[..., Any]) -> None:
+        """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
+        self._observe = run
+
+    def begin_step(self) -> None:
+        """Starts to count the calls outside of any module afresh."""
+        self._frames[0].calls.clear()
+
+    def module_begins(self, module: torch.nn.Module) -> None:
+        """Takes a module for the running one."""
+        self._frames.append(Frame(module, self._sites.path(module)))
+
+    def module_ends(self, module: torch.nn.Module) -> None:
+        """Takes the module around it for the running one again."""
+        # A forward that raised may have left the frames of its children behind: unwind to the module that ends.
+        for depth in range(len(self._frames) - 1, 0, -1):
+            if self._frames[depth].module is module:
+                del self._frames[depth:]
+                return
+
+    def arguments(self) -> Arguments:
+        """Positional and keyword arguments of the op that is running."""
+        return self._arguments
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the checkpointed block whose input is saved now has run already."""
+        return sys._getframe(3).f_code.co_name == "checkpoint"
+
+    def frame(self) -> Frame:
+        """The module that is running now."""
+        return self._frames[-1] if threading.get_ident() == self._thread else self._frames[0]
+
+    def save(self) -> Site | None:
+        """The site of the save that is happening now, counted; None if only its node can tell."""
+        if threading.get_ident() != self._thread:
+            return None  # a double backward on a device's thread
+        frame = self._frames[-1]
+        if self._op is None:
+            op = _function(sys._getframe(2))
+            if op is None:
+                return None
+            call = frame.calls[op] = frame.calls.get(op, -1) + 1
+            return self._sites.site(frame.path, op, call, 0)
+        if self._slot == 0:
+            self._name = name = self._op.partition(".")[0]  # overloads go by the op's name
+            self._call = frame.calls[name] = frame.calls.get(name, -1) + 1
+        slot = self._slot
+        self._slot = slot + 1
+        return self._sites.site(frame.path, self._name, self._call, slot)
+
+    def call(self, frame: Frame, node: Node) -> tuple[str, int]:
+        """Name and number of a call that only its node has told; counts it."""
+        op = op_of(node)
+        call = frame.calls[op] = frame.calls.get(op, -1) + 1
+        return op, call
+
+    def site(self, frame: Frame, op: str, call: int, slot: int) -> Site:
+        """The site of a slot of such a call."""
+        return self._sites.site(frame.path, op, call, slot)
+
+
+def _function(frame: FrameType) -> str | None:
+    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other."""
+    if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    if file == _CHECKPOINT_FILE:
+        return CHECKPOINT
+    return COMPILED if file.startswith(_COMPILED_FOLDER) else None

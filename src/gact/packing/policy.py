@@ -1,0 +1,93 @@
+"""Which code a saved tensor gets: what its kind allows, what its consumer needs, which width is left to choose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from ..codecs.groups import DTYPES as FLOATS
+from ..codecs.integers import DTYPES as INTEGERS
+from ..codecs.masks import MaskTest, two_values
+from ..operators.need import VALUE, Need
+from ..operators.table import need_of
+from ..saved.parameters import PLAIN
+from .rules import Rule
+
+_DTYPES = FLOATS | INTEGERS | {torch.bool}
+BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
+_BOOL_NEED = Need("mask", mask=BOOL)
+_INTEGER_NEED = Need("integers")
+# Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
+# start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
+_DATA = Need("value", prior_bits=8)
+
+
+def refusal(tensor: Tensor) -> str:
+    """Why the kind of this tensor cannot be compressed: its class, layout, device or dtype; "" if it can."""
+    dtype = tensor.dtype
+    if type(tensor) in PLAIN and tensor.layout is torch.strided and dtype in _DTYPES and not tensor.is_nested:
+        return "meta device" if tensor.is_meta else ""
+    if type(tensor) not in PLAIN:
+        return f"subclass {type(tensor).__name__}"
+    if tensor.layout is not torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    if tensor.is_nested:
+        return "nested"
+    return "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
+
+
+def stored_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor of a kind that is refused: values and indices of a sparse one."""
+    if tensor.layout is torch.strided:
+        return int(tensor.nbytes)
+    if tensor.layout is torch.sparse_coo:
+        parts = [tensor._values(), tensor._indices()]
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        parts = [tensor.values(), tensor.crow_indices(), tensor.col_indices()]
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        parts = [tensor.values(), tensor.ccol_indices(), tensor.row_indices()]
+    else:
+        parts = []
+    return sum(int(part.nbytes) for part in parts)
+
+
+def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
+    """What must survive of a saved tensor, given its dtype and its consumer.
+
+    Args:
+        node: The node that saves it.
+        slot: The slot of the node that holds it.
+        region: Its region, of a kind that ``refusal`` lets pass.
+        is_data: Whether no op made it.
+    """
+    needed = lossless(region, is_data) or need_of(node, slot, region)
+    return _DATA if needed is VALUE and is_data else needed
+
+
+def lossless(region: Tensor, is_data: bool) -> Need | None:
+    """The code that holds a region exactly, whoever reads it, in fewer bits; None if there is none.
+
+    Args:
+        region: A region, of a kind that ``refusal`` lets pass.
+        is_data: Whether no op made it.
+    """
+    dtype = region.dtype
+    if dtype is torch.bool:
+        return _BOOL_NEED
+    if dtype in INTEGERS:
+        return _INTEGER_NEED
+    test = two_values(region) if is_data else None
+    return None if test is None else Need("mask", mask=test)
+
+
+def ruled(needed: Need, rule: Rule) -> Need:
+    """A need within the widths that the user's rule allows; masks and integers stay what they are."""
+    if needed.kind == "unknown" and (rule.bits or rule.least_bits or rule.most_bits):
+        needed = VALUE
+    if needed.kind != "value":
+        return needed
+    least, most = rule.bits or rule.least_bits or 1, rule.bits or rule.most_bits or 8
+    return replace(needed, least_bits=min(max(least, needed.least_bits), most), most_bits=most)

@@ -1,0 +1,134 @@
+"""Watches the ops whose results can be rebuilt and notes their recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import maybe_current_level as transform_level
+
+from ..saved.held import HeldRegions
+from ..saved.identity import Place, locate
+from ..saved.kept import Kept
+from ..saved.parameters import PLAIN
+from . import rules as makers
+from .recipes import Link, Recipes, link_to
+
+Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
+
+_COPY_SHARE = 16
+"""A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
+
+
+class Observer:
+    """Runs the ops in ``makers.DERIVABLE`` and notes how to make their results again.
+
+    Args:
+        recipes: Where notes go.
+        held: What is held already.
+        min_bytes: Results smaller than this are of no interest.
+        op: Runs an op and has what it saves held.
+    """
+
+    def __init__(self, recipes: Recipes, held: HeldRegions, min_bytes: int, op: Run) -> None:
+        self._recipes = recipes
+        self._held = held
+        self._min_bytes = max(min_bytes, 1)
+        self._op = op
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
+        least = self._min_bytes
+        for value in args:
+            # Small calls are most of all calls: leave at the first look.
+            if (value.nbytes >= least) if isinstance(value, Tensor) else isinstance(value, (list, tuple)):
+                break
+        else:
+            return self._op(func, args, kwargs)
+        if not torch.is_grad_enabled() or transform_level() is not None:
+            return self._op(func, args, kwargs)
+        if func not in makers.OVERWRITING:
+            result = self._op(func, args, kwargs)
+            if self._is_of_interest(result):
+                self._note(func, args, kwargs, result)
+            return result
+        # An in-place op changes the version of its input, so inputs are identified before it runs.
+        making = makers.making(func, args, kwargs)
+        places = None if making is None else self._places(making.sources)
+        self._recipes.last_mask = None
+        result = self._op(func, args, kwargs)
+        if making is not None and places is not None and self._is_of_interest(result):
+            self._add(making, places, result)
+        return result
+
+    def _note(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor) -> None:
+        """Notes the recipe of an op that left its sources as they were."""
+        for source in args:
+            # Most results cannot be rebuilt because a source is not held: find that out first.
+            if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source):
+                return
+        making = makers.making(func, args, kwargs)
+        places = None if making is None else self._places(making.sources)
+        if making is not None and places is not None:
+            self._add(making, places, result)
+
+    def _is_held(self, source: Tensor) -> bool:
+        if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():
+            return False
+        storage = source.untyped_storage()._cdata
+        if not self._held.touches(storage) and not self._recipes.touches(storage):
+            return False
+        place = locate(source)
+        if place is None:
+            return False
+        return self._held.value(place.identity) is not None or self._recipes.find(place.identity) is not None
+
+    def _places(self, sources: list[Tensor]) -> list[Place | None] | None:
+        """The places of large sources; None if a source is of a class whose storage may not be looked at."""
+        if not all(type(source) in PLAIN and not source.is_inference() for source in sources):
+            return None
+        return [locate(source) if source.layout is torch.strided else None for source in sources]
+
+    def _is_of_interest(self, result: Any) -> bool:
+        return type(result) in PLAIN and result.requires_grad and result.nbytes >= self._min_bytes
+
+    def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
+        place = locate(result)
+        if place is None or place.layout.copied:
+            return
+        start = place.identity[:2]
+        if any(other is not None and other.identity[:2] == start for other in places) != making.inplace:
+            return  # a view of a source, or the source itself
+        links = [self._link(source, other, result) for source, other in zip(making.sources, places, strict=True)]
+        if making.rebuild.masked:
+            mask = self._recipes.last_mask
+            links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
+        if making.statistics:
+            links.extend(_statistics(result))
+        found = [link for link in links if link is not None]
+        if len(found) == len(links):
+            self._recipes.add(place.identity, making.rebuild, found, result)
+
+    def _link(self, source: Tensor, place: Place | None, result: Tensor) -> Link | None:
+        """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
+        if place is not None and not place.layout.copied:
+            link = link_to(place, self._held, self._recipes)
+            if link is not None:
+                return link
+        return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None
+
+
+def _is_small(source: Tensor, result: Tensor) -> bool:
+    """Whether a source may be copied for the sake of rebuilding a result."""
+    return source.nbytes * _COPY_SHARE <= result.nbytes
+
+
+def _statistics(result: Tensor) -> list[Link | None]:
+    """The exact statistics that a normalisation's node has saved."""
+    figures = [getattr(result.grad_fn, name, None) for name in ("_saved_result1", "_saved_result2")]
+    return [
+        Link(Kept(figure, None), None, 0) if isinstance(figure, Tensor) and figure.numel() else None
+        for figure in figures
+    ]

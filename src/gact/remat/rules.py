@@ -1,0 +1,245 @@
+"""Which ops make tensors that can be rebuilt, and how each is run again.
+
+An op is run again on decoded sources, without autograd, under the autocast of the forward pass, and without touching
+any state: normalisations use the exact statistics of the forward pass, ReLU and dropout their exact masks, so that
+what is rebuilt has the right expectation where the op is linear in its source. Where it is a curve, ``curvature.py``
+sees to that; a kink is not rebuilt from narrow codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..codecs.lines import NORMS, Lines
+from ..records import argument
+
+_LINEAR = """
+    add sub subtract neg __rsub__ rsub to float half bfloat16 double type type_as contiguous clone
+"""
+_KINDS = {
+    "linear": _LINEAR.split(),
+    "joined": ["cat", "concat", "concatenate"],
+    "product": ["mul", "multiply"],
+    "curve": ["gelu", "silu", "mish", "elu", "celu", "softplus", "sigmoid", "tanh"],
+    "kink": ["selu", "hardswish", "hardsigmoid", "leaky_relu", "relu6", "hardtanh"],
+}
+_INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
+_MASKED = "relu relu_ dropout"
+
+
+def _functions(names: Iterable[str]) -> dict[Callable[..., Any], str]:
+    """The functions of torch that have these names, as a function mode sees them.
+
+    NOTE: Functions, not names
+    Others have functions of these names too, with arguments of their own. ``torch.batch_norm`` is one: it takes the
+    statistics where ``torch.nn.functional.batch_norm`` takes weight and bias, so norms are those of the latter alone.
+    """
+    owners = (torch.nn.functional, torch, Tensor)
+    return {getattr(owner, name): name for name in names for owner in owners if hasattr(owner, name)}
+
+
+_KIND = {name: kind for kind, names in _KINDS.items() for name in names}
+POINTWISE = _functions(_KIND)
+"""Ops that are run again as they are; none of them draws random numbers or changes state."""
+
+INPLACE = {function: _INPLACE[name] for function, name in _functions(_INPLACE).items()}
+"""Ops that overwrite their input, and the op that is run again in their place."""
+
+MASKED = _functions(_MASKED.split())
+"""Ops whose result is their input times a mask that they save."""
+
+_NORMS = {getattr(torch.nn.functional, name): name for name in NORMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """How an op is run again on the values of its sources.
+
+    Attributes:
+        make: Makes the result from the values of the sources, then the two statistics.
+        overwrite: Makes the same in the memory of the first source, which has its size and dtype; None if the op
+            cannot.
+        masked: Whether the result is the first source times the second, a mask; ``make`` is not used then.
+        adds: Whether it is the sum of two sources.
+        casts: Whether it is the first source in another dtype.
+        lines: Factors and shifts that make it of the first source, from the layout and the other sources; None if it
+            is not made so.
+        kind: ``"linear"``, in all sources at once, whatever is exact; ``"joined"``, which is linear too, of sources
+            next to each other; ``"product"``; ``"curve"``, a smooth function of each element; ``"kink"``, one whose
+            slope jumps.
+    """
+
+    make: Callable[..., Tensor]
+    overwrite: Callable[..., Tensor] | None = None
+    masked: bool = False
+    adds: bool = False
+    casts: bool = False
+    lines: Callable[..., Lines | None] | None = None
+    kind: str = "linear"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may be part of one pass over codes."""
+        return self.masked or self.adds or self.casts or self.lines is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a result is made.
+
+    Attributes:
+        rebuild: How the op is run again.
+        sources: The tensors among the arguments.
+        statistics: Whether the mean and the reciprocal deviation that the op saved are two more sources.
+        inplace: Whether the result overwrites the first source.
+    """
+
+    rebuild: Rebuild
+    sources: list[Tensor]
+    statistics: bool = False
+    inplace: bool = False
+
+
+def making(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making | None:
+    """How the result of this call can be made again; None if it cannot.
+
+    Args:
+        func: The op.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+    """
+    if func in POINTWISE:
+        return _pointwise(POINTWISE[func], func, args, kwargs)
+    if func in INPLACE:
+        name = INPLACE[func]
+        return _pointwise(name, getattr(Tensor, name), args, kwargs, inplace=True)
+    if func in MASKED:
+        name = MASKED[func]
+        inplace = name.endswith("_") or bool(argument((args, kwargs), 3 if name == "dropout" else 1, "inplace", False))
+        return Making(_MASK, [args[0]], inplace=inplace)
+    name = _NORMS[func]
+    affine = [argument((args, kwargs), position, key, None) for position, key in _AFFINE[name]]
+    if affine[0] is None and affine[1] is not None:
+        return None
+    norm, lines = NORMS[name]
+    if name == "group_norm":
+        groups = argument((args, kwargs), 1, "num_groups", None)
+        norm, lines = partial(norm, groups), partial(lines, groups)
+    rebuild = Rebuild(partial(norm, None), partial(_norm_over, norm), lines=lines)
+    return Making(rebuild, [args[0], *(tensor for tensor in affine if tensor is not None)], statistics=True)
+
+
+class _Slot:
+    """The place of a source among an op's arguments."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _pointwise(
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], inplace: bool = False
+) -> Making | None:
+    if kwargs.get("inplace") or "out" in kwargs:
+        return None
+    sources: list[Tensor] = []
+    positional = [_template(value, sources) for value in args]
+    named = {name: _template(value, sources) for name, value in kwargs.items() if name != "inplace"}
+    overwrite = None
+    if name in _WITH_OUT and isinstance(positional[0], _Slot):
+        # What has a kernel of its own has no argument that asks for the memory of the first source.
+        overwrite = partial(_run_over, _WITH_OUT[name], [each for each in positional if type(each) is not bool], named)
+    make = partial(_run, func, positional, named)
+    bare = not named and len(positional) == len(sources)
+    adds, casts = bare and name == "add" and len(sources) == 2, bare and name in _CASTS
+    kind = "kink" if _is_sharp(name, args, kwargs) else _KIND[name]
+    return Making(Rebuild(make, overwrite, adds=adds, casts=casts, kind=kind), sources, inplace=inplace)
+
+
+def _is_sharp(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a curve has a kink, or bends as sharply as one, because of its arguments."""
+    if name not in _ROUNDNESS:
+        return False
+    parameter, is_round = _ROUNDNESS[name]
+    return not is_round(argument((args, kwargs), 1, parameter, 1.0))
+
+
+_ROUNDNESS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "elu": ("alpha", lambda alpha: alpha == 1),
+    "celu": ("alpha", lambda alpha: alpha >= 1),
+    "softplus": ("beta", lambda beta: 0 < beta <= 1),
+}
+"""The parameter of a curve that tells how sharply it bends, and for which values it does not."""
+
+
+def _template(value: Any, sources: list[Tensor]) -> Any:
+    """An argument with every tensor replaced by a slot; the tensors are appended to ``sources``."""
+    if isinstance(value, Tensor):
+        sources.append(value)
+        return _Slot(len(sources) - 1)
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+        return [_template(item, sources) for item in value]
+    return value
+
+
+def _filled(value: Any, sources: tuple[Tensor, ...]) -> Any:
+    if isinstance(value, _Slot):
+        return sources[value.index]
+    if isinstance(value, list):
+        return [_filled(item, sources) for item in value]
+    return value
+
+
+def _run(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
+    positional = [_filled(value, sources) for value in args]
+    return func(*positional, **{name: _filled(value, sources) for name, value in kwargs.items()})
+
+
+def _run_over(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
+    """The same in the memory of the first source."""
+    return _run(func, args, {**kwargs, "out": sources[0]}, *sources)
+
+
+_CASTS = frozenset({"float", "half", "bfloat16"})
+"""Ops that change the dtype and nothing else."""
+
+_MASK = Rebuild(torch.mul, masked=True)
+
+_WITH_OUT: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "subtract": torch.sub,
+    "mul": torch.mul,
+    "multiply": torch.mul,
+    "gelu": torch._C._nn.gelu,
+    "silu": torch._C._nn.silu,
+    "mish": torch._C._nn.mish,
+    "elu": torch._C._nn.elu,
+    "softplus": torch._C._nn.softplus,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+"""Ops that can write into the memory of their first source, and take their arguments in the same places."""
+
+
+def _norm_over(norm: Callable[..., Tensor], source: Tensor, *rest: Tensor) -> Tensor:
+    return norm(source, source, *rest)
+
+
+_AFFINE = {
+    "layer_norm": ((2, "weight"), (3, "bias")),
+    "batch_norm": ((3, "weight"), (4, "bias")),
+    "group_norm": ((2, "weight"), (3, "bias")),
+}
+
+OVERWRITING = frozenset(MASKED) | frozenset(INPLACE)
+"""Ops that may write their result into their input, or are recognised by the mask they save."""
+
+DERIVABLE = frozenset(POINTWISE) | OVERWRITING | frozenset(_NORMS)

@@ -1,0 +1,94 @@
+"""What a rebuilt tensor is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..codecs.fused import Pass
+from ..codecs.layout import Layout
+from ..codecs.masks import Mask
+from ..saved.base import Held
+from ..saved.encoded import Encoded
+from ..saved.kept import Copied, Kept
+from .shifted import Shifted
+
+
+class Source:
+    """One input of a derived tensor: a held region in a layout, or a tensor kept or copied exactly."""
+
+    __slots__ = ("bits", "held", "layout")
+
+    def __init__(self, held: Held | Kept | Copied, layout: Layout | None) -> None:
+        self.held = held
+        self.layout = layout
+        self.bits: int = getattr(held, "bits", 32)
+
+    def value(self) -> Tensor:
+        """The input: fresh memory for a held region, the tensor itself for a kept one."""
+        held = self.held
+        if isinstance(held, (Kept, Copied)):
+            return held.unpack()
+        assert self.layout is not None
+        return held.decode(self.layout)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Dtype of a held region; None for a tensor kept or copied exactly."""
+        return getattr(self.held, "dtype", None)
+
+    @property
+    def depth(self) -> int:
+        """How many recipes lie between it and codes."""
+        return 0 if isinstance(self.held, (Kept, Copied)) else self.held.depth
+
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass over codes that writes its value to memory of that size and stride; None if there is none."""
+        layout, held = self.layout, self.held
+        if layout is None or isinstance(held, (Kept, Copied)):
+            return None
+        if layout.copied or layout.dense != size or layout.size != size or layout.stride != stride:
+            return None
+        return held.one_pass(size, stride)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its value may be overwritten: nobody else has its memory, and its elements do not overlap."""
+        layout = self.layout
+        return layout is not None and not isinstance(self.held, Kept) and layout.dense == layout.size
+
+    @property
+    def roots(self) -> tuple[Encoded, ...]:
+        """The narrow codes that its value comes from."""
+        held = self.held
+        if isinstance(held, Encoded):
+            return (held,) if held.is_narrow else ()
+        found: tuple[Encoded, ...] = getattr(held, "roots", ())
+        return found
+
+    def moved(self, root: Encoded | None, times: float) -> Source:
+        """The same as its ops give it, where a root is off by so many deviations of its error."""
+        if self.held is root:
+            return Source(Shifted(root, times), self.layout)
+        move: Callable[[Encoded | None, float], Held] | None = getattr(self.held, "moved", None)
+        return self if move is None or not self.roots else Source(move(root, times), self.layout)
+
+    def mask_(self, x: Tensor) -> None:
+        """Multiplies a tensor by this source, a mask of its elements."""
+        assert self.layout is not None
+        if isinstance(self.held, Encoded):
+            self.held.mask_(x, self.layout)
+        else:
+            x.mul_(self.value())
+
+    def erasing(self) -> Mask | None:
+        """The mask that this source is, if it is one that erases what it does not let pass."""
+        code = self.held.code.loaded() if isinstance(self.held, Encoded) and self.held.code.name == Mask.name else None
+        return code if isinstance(code, Mask) and code.test.off == 0 else None
+
+    def charge(self) -> int:
+        """Bytes held for this source alone, once: those of a copy that no other recipe has been charged for."""
+        charge: Callable[[], int] | None = getattr(self.held, "charge", None)
+        return 0 if charge is None else charge()

@@ -1,0 +1,88 @@
+"""A region held as codes."""
+
+from __future__ import annotations
+
+import weakref
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..codecs.base import Code
+from ..codecs.exact import Exact
+from ..codecs.fused import DTYPES, Decoded, Pass
+from ..codecs.groups import Groups
+from ..codecs.layout import Layout
+from ..codecs.masks import Mask
+from ..records import Decision, Site
+from .origins import EXACT, NARROW, Origin
+
+
+class Encoded:
+    """One region as codes, shared by every save of the same region of the same storage at the same version.
+
+    Args:
+        code: The codes.
+
+    Attributes:
+        owner: Who is charged for the code.
+    """
+
+    __slots__ = ("__weakref__", "code", "owner", "readers")
+
+    depth = 0
+    widening = 1.0
+    """How many times as large as that of the code the deviation of what is decoded is."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.owner: Site | None = None
+        self.readers = 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is rounded so that a curve of it is off on average."""
+        return self.code.name == Groups.name and self.code.bits <= NARROW
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, if it is narrow."""
+        return Origin(frozenset((weakref.ref(self),))) if self.is_narrow else EXACT
+
+    @property
+    def bits(self) -> int:
+        """Width of its code."""
+        return self.code.bits
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the region."""
+        return self.code.dtype
+
+    @property
+    def decision(self) -> Decision:
+        """Its codec and width."""
+        return Decision.code(self.code.name, self.code.bits)
+
+    def give_way(self, region: Tensor) -> int:
+        """Takes the region itself, which somebody keeps anyway, in place of the code; the bytes that are free now."""
+        freed = self.code.nbytes
+        self.code = Exact(region)
+        return freed
+
+    def decode(self, layout: Layout) -> Tensor:
+        """A fresh tensor of that layout, which must have the region of these codes."""
+        return layout.restore(self.code.decode(layout.dense, layout.region_stride))
+
+    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
+        """The pass that decodes to memory of the size and stride of the region; None if there is none."""
+        code = self.code
+        return Pass.over(cast(Decoded, code)) if code.name == Groups.name and code.dtype in DTYPES else None
+
+    def mask_(self, x: Tensor, layout: Layout) -> None:
+        """Multiplies a tensor of that layout by a mask, in place."""
+        code = self.code.loaded()
+        if isinstance(code, Mask):
+            code.apply_(x)
+        else:
+            x.mul_(self.decode(layout))

@@ -1,0 +1,125 @@
+"""What is held already, so that no region is stored twice."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakValueDictionary
+
+from torch import Tensor
+
+from ..autograd.storages import WeakStorages
+from ..codecs.exact import Exact
+from ..codecs.masks import MaskTest
+from ..operators.forms import OWN
+from .base import Held
+from .encoded import Encoded
+from .identity import Identity
+from .kept import Copied
+
+WIDEST = 8
+EXACT = "kept"
+_KINDS = ("value", "wide", "normalised", *OWN)
+
+
+class HeldRegions:
+    """Regions by identity, each held weakly: it goes when the last graph that needs it goes.
+
+    An identity begins with the address of a storage. Those that are known here are kept from being used again.
+    """
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._aliases: dict[Identity, Identity] = {}
+        self._addresses = WeakStorages()
+        self._storages: set[int] = set()
+        self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
+        self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
+
+    def begin_step(self, number: int) -> None:
+        """Forgets what earlier steps hold, so that what a step shares does not depend on how long their graphs live."""
+        if number == self._step:
+            return
+        self._step = number
+        self._aliases.clear()
+        self._storages.clear()
+        self._addresses.clear()
+        self._copies.clear()
+        self._values.clear()
+
+    def touches(self, storage: int) -> bool:
+        """Whether the values of some region of a storage may be held: a first look that costs little."""
+        return storage in self._storages
+
+    def value(self, identity: Identity, least_bits: int = 1, form: str = "") -> Held | None:
+        """What gives the values of a region with at least that many bits, or None.
+
+        Args:
+            identity: Of the region.
+            least_bits: Least width of its codes.
+            form: The form in which they must be coded; ``""`` for any in which all values come back.
+        """
+        if identity[0] not in self._storages:
+            return None
+        for kind in (form or "value", "wide", EXACT) if form not in OWN else (form, EXACT):
+            held = self._values.get((identity, kind))
+            if held is not None and held.bits >= least_bits and (not form or kind != "wide"):
+                return held
+        return None
+
+    def add_value(self, identity: Identity, held: Held, form: str = "") -> None:
+        """Remembers what gives the values of a region, and in which form they are coded."""
+        self._storages.add(identity[0])
+        if form:
+            self._values[identity, form] = held
+            if form in OWN:
+                return
+        kind = "wide" if held.bits >= WIDEST else "value"
+        self._values[identity, kind] = held
+        other = self._aliases.pop(identity, None)
+        if other is not None:
+            self._values[other, kind] = held
+            self._storages.add(other[0])
+
+    def keep(self, identity: Identity, held: Encoded) -> None:
+        """Remembers a region that is kept as it is."""
+        self._storages.add(identity[0])
+        self._values[identity, EXACT] = held
+
+    def codes(self, identity: Identity) -> list[Encoded]:
+        """The codes that hold values of a region, in whatever form."""
+        if identity[0] not in self._storages:
+            return []
+        found = {id(held): held for held in (self._values.get((identity, kind)) for kind in _KINDS) if held is not None}
+        return [held for held in found.values() if isinstance(held, Encoded) and not isinstance(held.code, Exact)]
+
+    def has(self, identity: Identity, form: str) -> bool:
+        """Whether a region is held in a form."""
+        return identity[0] in self._storages and (identity, form) in self._values
+
+    def alias(self, identity: Identity, other: Identity, source: Tensor) -> None:
+        """Has what will be held for a region be found under another identity too.
+
+        Args:
+            identity: Of the region.
+            other: The other one, which has the address of another tensor's storage.
+            source: That tensor.
+        """
+        self._addresses.add(source.untyped_storage())
+        self._aliases[identity] = other
+
+    def copy(self, tensor: Tensor) -> Copied:
+        """A copy of a small tensor, shared by all who ask at this version of it."""
+        place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.size(), tensor.stride())
+        identity = (*place, tensor.dtype, tensor._version)
+        copied = self._copies.get(identity)
+        if copied is None:
+            copied = self._copies[identity] = Copied(tensor, None)
+        return copied
+
+    def exact(self, identity: Identity, kind: MaskTest | str) -> Held | None:
+        """The mask of a region under a test, or its integers; None if it is not held."""
+        return self._values.get((identity, kind))
+
+    def add_exact(self, identity: Identity, kind: MaskTest | str, held: Encoded) -> None:
+        """Remembers the mask of a region under a test, or its integers."""
+        self._values[identity, kind] = held

@@ -1,0 +1,156 @@
+"""What one step saved: bytes of plain autograd and bytes held, per site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, UntypedStorage
+
+from ..autograd.storages import WeakStorages
+from ..records import Decision, Site
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running figures of the tensors of one site that were treated alike in one step.
+
+    Attributes:
+        decision: What was done with them.
+        count: Tensors saved.
+        merged: Of those, saves of something already held.
+        plain_bytes: Storage that plain autograd keeps for them, each storage counted once.
+        kept_bytes: Bytes held for them.
+        offloaded_bytes: Bytes that were moved out of the memory of their device.
+    """
+
+    decision: Decision
+    count: int = 0
+    merged: int = 0
+    plain_bytes: int = 0
+    kept_bytes: int = 0
+    offloaded_bytes: int = 0
+
+
+Extent = tuple[Any, int]
+"""What a save keeps alive in plain autograd, told from others, and its bytes."""
+
+
+class Ledger:
+    """The figures of one step. Storages are counted at their first save.
+
+    NOTE: Storages that die during the step
+    A storage that was counted may be freed while the step goes on, that of a kept tensor too, if its graph is dropped,
+    and its address could be given to another one. So the ledger keeps the address of every storage apart.
+    """
+
+    def __init__(self) -> None:
+        self._sites: dict[Site, list[Tally]] = {}
+        self.parameter_saves = 0
+        self._addresses = WeakStorages()
+        self._plain: set[Any] = set()
+        self._kept: set[int] = set()
+
+    @property
+    def tallies(self) -> dict[tuple[Site, Decision], Tally]:
+        """The figures, by first save of the site: several for one that runs on several sizes."""
+        return {(site, tally.decision): tally for site, tallies in self._sites.items() for tally in tallies}
+
+    def plain(self, extent: Extent, storage: UntypedStorage) -> int:
+        """Bytes that plain autograd keeps because of a save, 0 if they were counted before.
+
+        Args:
+            extent: What ``extent_of`` gave for the saved tensor.
+            storage: Its storage.
+        """
+        place, size = extent
+        if place in self._plain:
+            return 0
+        self._addresses.add(storage)
+        self._plain.add(place)
+        return size
+
+    def keep(self, site: Site, decision: Decision, extent: Extent, storage: UntypedStorage) -> None:
+        """Adds one save of a tensor that is kept as it is."""
+        size = extent[1]
+        plain = self.plain(extent, storage)
+        address = storage._cdata
+        kept = 0 if address in self._kept else size
+        self._kept.add(address)
+        self.record(site, decision, plain, kept, merged=not kept and size > 0)
+
+    def release(self, site: Site, before: Decision, after: Decision, kept_bytes: int) -> None:
+        """Counts a code that has given way to the tensor itself, which another save keeps.
+
+        Args:
+            site: Who saved it.
+            before: What was done with it first.
+            after: What became of it.
+            kept_bytes: Bytes of the code.
+        """
+        tally = self._tally(site, before)
+        tally.count -= 1
+        tally.kept_bytes -= kept_bytes
+        moved = 0
+        if not tally.count:
+            moved = tally.plain_bytes
+            self._sites[site].remove(tally)
+        self.record(site, after, moved, 0, merged=True)
+
+    def record(
+        self,
+        site: Site,
+        decision: Decision,
+        plain_bytes: int,
+        kept_bytes: int,
+        merged: bool = False,
+        offloaded_bytes: int = 0,
+    ) -> None:
+        """Adds one save to its site."""
+        tally = self._tally(site, decision)
+        tally.count += 1
+        tally.merged += merged
+        tally.plain_bytes += plain_bytes
+        tally.kept_bytes += kept_bytes
+        tally.offloaded_bytes += offloaded_bytes
+
+    @property
+    def offloaded_bytes(self) -> int:
+        """Bytes that were moved out of the memory of their device."""
+        return sum(tally.offloaded_bytes for tally in self.tallies.values())
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes that plain autograd keeps."""
+        return sum(tally.plain_bytes for tally in self.tallies.values())
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes held instead."""
+        return sum(tally.kept_bytes for tally in self.tallies.values())
+
+    def count(self, site: Site) -> int:
+        """Tensors that the site has saved so far."""
+        return sum(tally.count for tally in self._sites.get(site, ()))
+
+    def _tally(self, site: Site, decision: Decision) -> Tally:
+        tallies = self._sites.setdefault(site, [])
+        for tally in tallies:
+            if tally.decision is decision or tally.decision == decision:
+                return tally
+        tallies.append(Tally(decision))
+        return tallies[-1]
+
+
+def extent_of(tensor: Tensor) -> Extent:
+    """What a save of a tensor keeps alive in plain autograd.
+
+    That is the whole storage, except for data that no op made: a slice of the data set keeps nothing alive that was
+    not alive anyway, and counts by itself.
+    """
+    storage = tensor.untyped_storage()
+    address = storage._cdata
+    if tensor.is_leaf and tensor._is_view():
+        place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
+        return place, min(tensor.nbytes, storage.nbytes())
+    return address, storage.nbytes()

@@ -1,0 +1,105 @@
+"""Steps: which saves belong together, and the figures of the last one."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Protocol
+
+from torch import Tensor
+
+from ..autograd.inner import InnerPasses, in_backward
+from ..codecs.groups import Groups
+from ..operators.need import Need
+from ..records import Site
+from .base import Held
+from .encoded import Encoded
+from .ledger import Ledger
+from .sharing import Sharing
+
+
+class Measurement(Protocol):
+    """What is measured in a step."""
+
+    def hold(self, code: Groups, region: Tensor, site: Site, bits: int, needed: Need) -> Encoded:
+        """Holds a region in finer codes than those that its site has."""
+        ...
+
+    def read_by(self, held: Held, node: int) -> None:
+        """Notes that the node of a sequence number reads a region."""
+        ...
+
+
+class Measurer(Protocol):
+    """Who decides whether a step is measured."""
+
+    def begin_step(self, number: int, ledger: Ledger) -> Measurement | None:
+        """Takes up a new step; the measurement to be made in it, if one is due."""
+        ...
+
+
+class Step:
+    """Alive as long as anything packed in one step is.
+
+    Attributes:
+        number: Which step of the training, from 1.
+        ledger: What it saved so far.
+        used: Whether a backward pass has read any of it.
+        measurement: What is measured in it; None in an ordinary step.
+        sharing: The tensor that its backward pass keeps for its next reader.
+        inner: What is known of backward passes inside of forward.
+    """
+
+    __slots__ = ("__weakref__", "inner", "ledger", "measurement", "number", "sharing", "used")
+
+    def __init__(self, number: int, inner: InnerPasses) -> None:
+        self.number = number
+        self.inner = inner
+        self.ledger = Ledger()
+        self.measurement: Measurement | None = None
+        self.sharing = Sharing(self.ledger)
+        self.used = False
+
+
+class Steps:
+    """Counts steps by the life of what is packed, however often a context is opened.
+
+    A step ends when everything packed in it has been released, by backward or because its graph was dropped; the
+    next save begins another.
+
+    Args:
+        measurer: Told of every new step.
+    """
+
+    def __init__(self, measurer: Measurer) -> None:
+        self.count = 0
+        self.inner = InnerPasses()
+        self._measurer = measurer
+        self.ledger = Ledger()
+        self._alive: weakref.ref[Step] | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> Step:
+        """The step that a save of now belongs to. Hold it with what is packed."""
+        alive = self._alive
+        step = alive() if alive is not None else None
+        if step is None or (step.used and not in_backward()):
+            return self._begin(step)
+        return step
+
+    def is_measured(self) -> bool:
+        """Whether sensitivities are measured in the step that is alive."""
+        step = self._alive() if self._alive is not None else None
+        return step is not None and step.measurement is not None
+
+    def _begin(self, last: Step | None) -> Step:
+        with self._lock:
+            step = self._alive() if self._alive is not None else None
+            if step is None or step is last:
+                self.count += 1
+                self.inner.begin_step()
+                step = Step(self.count, self.inner)
+                step.measurement = self._measurer.begin_step(self.count, step.ledger)
+                self._alive = weakref.ref(step)
+                self.ledger = step.ledger
+        return step
