@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-# The lint command gives other results with other versions of these two.
-LINTERS := ruff==0.17.6 mypy==2.4.1
+# The lint command gives other results with other versions of these.
+LINTERS := ruff==0.17.6 mypy==2.4.1 import-linter==2.17
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -34,10 +34,11 @@ test: $(STAMPS)/dev ## lint, types and all tests
 bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step'; rows go to benchmarks/results
 	$(BIN)/python benchmarks/run.py $(CASE)
 
-lint: $(STAMPS)/dev ## ruff and mypy
+lint: $(STAMPS)/dev ## ruff, mypy and what may import what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMPS)/dev ## let ruff format the sources
 	$(BIN)/ruff check --fix-only .

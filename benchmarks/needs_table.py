@@ -32,14 +32,18 @@ SUBJECTS = {
     "Double backward": double.DOUBLE,
 }
 
+_SLOPE = "groups of the value, its square corrected; where saturated groups of the slope and 1 bit for the side (CPU)"
 FORMS = {
     "": ("the value, linearly or nearly", "groups"),
     "normalised": ("the normalised value", "groups of it; mean and deviation exact"),
     "log_probabilities": ("the probability, linearly", "groups of it, peaks exact; 8 bits until the noise is known"),
-    "cosine": ("its cosine, linearly", "groups of it"),
-    "sine": ("its sine, linearly", "groups of it"),
+    "cosine": ("its cosine, linearly", "groups of it; 1 bit for the side"),
+    "sine": ("its sine, linearly", "groups of it; 1 bit for the side"),
+    "tanh": ("1 - t^2", _SLOPE),
+    "sigmoid": ("s (1 - s)", _SLOPE),
 }
 BY_DTYPE = {"index": "integers", "bool mask": "1 bit"}
+_NORMALISED = "groups of it; mean and deviation exact; 8 bits until the noise is known if they are of few elements"
 CHOICES = {
     "constant": ("on which side of a bound it lies", "1 bit"),
     "choose": ("on which side of the node's bounds it lies", "1 bit; kept if the bounds are no numbers in order"),
@@ -55,16 +59,19 @@ CHOICES = {
     "_celu": ("its exponential, below 0", "groups of 8 bits at least if alpha is 1 or more; else kept"),
     "score_need": ("its exponential, in scores", "groups of 8 bits at least; kept where scores are large (CPU)"),
     "value_need": ("the value, linearly", "groups; kept where scores are large (CPU)"),
-    "numerator": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
+    "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
     "factor": ("the value, linearly", "groups; kept where the other factor comes from log-softmax"),
     "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),
     "_prelu": ("its sign; the value too if the slopes learn", "1 bit; kept if the slopes learn"),
     "_rrelu": ("its sign; nothing if slopes were drawn", "1 bit; nothing if slopes were drawn"),
     "_rrelu_noise": ("the slopes that were drawn, linearly", "groups"),
-    "_batch_norm": (
-        "the normalised value; in evaluation the value, linearly",
-        "groups of it; mean and deviation exact",
+    "softmax": (
+        "the value, nearly linearly",
+        "groups, peaks exact where rows are sharp (CPU); 8 bits until the noise is known if rows are short",
     ),
+    "_batch_norm": ("the normalised value; in evaluation the value, linearly", _NORMALISED),
+    "_group_norm": ("the normalised value", _NORMALISED),
+    "_layer_norm": ("the normalised value", _NORMALISED),
 }
 
 
@@ -76,7 +83,7 @@ def cells(need: Need | Chooser) -> tuple[str, str]:
         return "size and dtype", "nothing"
     if need.kind == "value":
         reads, held = FORMS[need.form]
-        return ("a smooth function of it", "groups of 8 bits at least") if need.least_bits == 8 else (reads, held)
+        return ("a smooth function of it", "groups of 8 bits at least") if need.min_bits == 8 else (reads, held)
     return need.why, BY_DTYPE.get(need.why, "kept")
 
 

@@ -35,7 +35,7 @@ def left_behind(c, model):
         "always": modules._global_forward_hooks_always_called,
         "followers": _here.followers or consumers.follow.__globals__["_hooks"]._followers,
         "forward": [name for name, each in model.named_modules() if {"forward", "__getstate__"} & each.__dict__.keys()],
-        "entries": c._checkpointing._entries or c._checkpointing._here.entries,
+        "entries": c._parts.checkpointing._entries or c._parts.checkpointing._here.entries,
         "context": serving._Process.contexts,
         "state": c._thread.depth or c._thread.packer,
         "closers": c._thread.opened._closers,

@@ -7,6 +7,7 @@ from importlib.metadata import version as _version
 
 from .attention import attention
 from .compressor import Compressor
+from .errors import GactError, GactWarning
 from .memory import MemoryProfile, profile_step
 from .memory.allocator import AllocatorStatus, allocator_status, use_allocator
 from .operators import register_need
@@ -22,6 +23,8 @@ __version__ = _version("gact")
 __all__ = [
     "AllocatorStatus",
     "Compressor",
+    "GactError",
+    "GactWarning",
     "MemoryProfile",
     "Plan",
     "QuantizedTensor",
@@ -39,3 +42,8 @@ __all__ = [
     "register_need",
     "use_allocator",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -4,70 +4,34 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .autograd.hooks import Hooks, transform_is_active
-from .autograd.inner import InnerPasses
-from .autograd.modules import unfollow
-from .autograd.opening import Opened, gravest, take_off
-from .checkpoint.checkpointing import ContextsOf, checkpointing
-from .checkpoint.recompute import Again
+from .checkpoint.checkpointing import checkpointing
+from .checkpoint.recompute import contexts_again
 from .checks import (
-    check_bits,
-    check_budgets,
-    check_choice,
     check_count,
-    check_count_or_none,
-    check_group_size,
-    check_memory,
-    check_names,
-    check_positive,
-    check_seed,
 )
+from .context import Context, Parts
 from .levels import arguments_of
 from .memory.serving import Serving
-from .notices import ASIDE, Notices
-from .operators import prepare
-from .packing.consumers import Consumers, Sites
+from .notices import Notices
 from .packing.offload import open_offload
-from .packing.packer import Packer
 from .packing.rules import Rule, Rules
+from .packing.sites import Sites
 from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
-from .precision.findings import Totals
 from .precision.measurement import Measured
-from .precision.objective import OBJECTIVES
-from .records import Settings
-from .remat.observer import Observer
-from .remat.recipes import Recipes
 from .report import Report, build_report
-from .saved.held import HeldRegions
-from .saved.parameters import Parameters
 from .saved.steps import Steps
-from .saved.unpacking import unpack
-from .store.choose import check_offload
-
-_STATE_VERSION = 4
+from .settings import checked, load_state, state_of
 
 
-class _Thread(threading.local):
-    """How deep a thread has entered, and what belongs to its outermost level."""
-
-    depth = 0
-    packer: Packer | None = None
-
-    def __init__(self) -> None:
-        self.opened = Opened()
-
-
-class Compressor:
+class Compressor(Context):
     """Holds the tensors that autograd saves for backward in a few bits each.
 
     The model is not changed. Use it as a context around the forward pass, once a step or once for a whole training::
@@ -151,35 +115,41 @@ class Compressor:
         if model is not None and not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}.")
         self._model = model
-        self._settings = Settings(
-            bits=check_bits(bits, whole=not adaptive),
-            adaptive=bool(adaptive),
-            probe_interval=check_count_or_none("probe_interval", probe_interval, 1),
-            group_size=check_group_size(group_size),
-            min_bytes=check_count("min_bytes", min_bytes, 0),
-            derive=bool(derive),
-            offload=check_offload(offload),
-            checkpoint=check_names("checkpoint", checkpoint),
-            seed=check_seed(seed),
-            ratio=check_positive("ratio", ratio),
-            memory=check_memory(memory),
-            max_noise=check_positive("max_noise", max_noise),
-            estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
-            objective=check_choice("objective", objective, OBJECTIVES),
-            enabled=bool(enabled),
-            compress_again=bool(compress_again),
+        self._settings = checked(
+            bits=bits,
+            adaptive=adaptive,
+            probe_interval=probe_interval,
+            group_size=group_size,
+            min_bytes=min_bytes,
+            derive=derive,
+            offload=offload,
+            checkpoint=checkpoint,
+            compress_again=compress_again,
+            seed=seed,
+            ratio=ratio,
+            memory=memory,
+            max_noise=max_noise,
+            estimator=estimator,
+            objective=objective,
+            enabled=enabled,
         )
-        check_budgets(self._settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
-        self._rules = Rules(rules)
-        self._serving = Serving(model)
-        self._offload = open_offload(self._settings, self._rules)
-        self._sites = Sites(model)
+        self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
         self._controller = Controller(self._settings, self._sites.site)
         self._steps = Steps(self._controller)
-        self._checkpointing = checkpointing(model, self._settings.checkpoint, self._again())
-        self._held = HeldRegions()
-        self._thread = _Thread()
-        self._notices = Notices()
+        again = contexts_again(model, self._settings, self._controller, self._steps, self._sites, self._rules)
+        super().__init__(
+            Parts(
+                model,
+                self._controller,
+                self._steps,
+                self._sites,
+                self._rules,
+                open_offload(self._settings, self._rules),
+                checkpointing(model, self._settings.checkpoint, again),
+                Serving(model),
+                self._notices,
+            )
+        )
 
     @classmethod
     def from_level(cls, model: torch.nn.Module | None, level: str, **options: Any) -> Compressor:
@@ -215,110 +185,6 @@ class Compressor:
         values = ", ".join(f"{name}={value!r}" for name, value in dataclasses.asdict(self._settings).items())
         return f"Compressor({values})"
 
-    def __enter__(self) -> Compressor:
-        """Starts compressing what this thread saves; entering again inside changes nothing."""
-        thread = self._thread
-        depth = thread.depth
-        try:
-            if not depth and self._settings.enabled:
-                if transform_is_active():
-                    self._notices.give(ASIDE)
-                else:
-                    self._open(thread)
-            thread.depth = depth + 1
-            return self
-        except BaseException as error:
-            raise gravest([error, *self._leave(thread, depth)])  # noqa: B904 - mostly this very error
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Stops compressing; what was saved inside stays valid until backward has used it."""
-        thread = self._thread
-        depth = thread.depth - 1
-        packer = thread.packer
-        try:
-            if depth < 0:
-                raise RuntimeError(
-                    "gact.Compressor was left on a thread that had not entered it. Use it in a with statement."
-                )
-            errors = self._leave(thread, depth)
-        except BaseException as interrupt:
-            errors = [interrupt, *self._leave(thread, max(depth, 0))]
-        if errors:
-            worst = gravest(errors if error is None else [error, *errors])
-            if worst is not error:
-                raise worst
-        if kind is None and packer is not None and not depth:
-            self._tell(packer)
-
-    def _leave(self, thread: _Thread, depth: int) -> list[BaseException]:
-        """Sets how deep a thread is in, and closes everything at 0. May be run again after an interrupt."""
-        errors = [] if depth else thread.opened.close()
-        if not depth:
-            thread.packer = None
-        thread.depth = depth
-        return errors
-
-    def _tell(self, packer: Packer) -> None:
-        """Warns of what a context should have done and has not."""
-        if self._steps.inner.is_suspected:
-            return  # the step keeps what it saves, to see what its input's gradient is for
-        if not packer.compressed and not self._steps.ledger.offloaded_bytes:
-            self._notices.nothing(packer.saves, self._steps.ledger, self._settings)
-        elif self._offload is not None and not self._steps.ledger.offloaded_bytes:
-            self._notices.give(
-                f"offload={self._settings.offload!r} has moved nothing: host memory is for tensors of another device, "
-                "and a rule with offload=True must match some. report() names what is held."
-            )
-        for rule in self._rules.unmatched() if packer.saves else ():
-            self._notices.give(f"{rule} matched no saved tensor. report() names the modules and ops that save.")
-
-    def _again(self) -> ContextsOf | None:
-        """What checkpointed blocks run in, if anything is to be compressed then."""
-        if not self._settings.compress_again:
-            return None
-        if self._settings.checkpoint is False:
-            raise ValueError("compress_again=True is for checkpointed blocks. Pass checkpoint=True or patterns too.")
-        return Again(self._model, self._settings, self._controller, self._steps, self._sites, self._rules).contexts
-
-    def _open(self, thread: _Thread) -> None:
-        prepare()
-        opened, context = thread.opened, object()
-        consumers = Consumers(self._sites)
-        parameters, recipes = Parameters(self._model), Recipes(self._steps)
-        packer = Packer(
-            self._settings,
-            self._controller,
-            self._steps,
-            self._held,
-            recipes,
-            parameters,
-            consumers,
-            self._rules,
-            self._offload,
-        )
-        observer = Observer(recipes, self._held, self._settings.min_bytes, consumers.run)
-        inner = self._steps.inner
-        hooks = Hooks(packer.pack, unpack, lambda: self._notices.give(ASIDE))
-        consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, inner, hooks.in_charge)
-        opened.add(consumers.release)
-        opened.add(packer.close)
-        opened.add(hooks.pop)
-        hooks.push()
-        opened.add(lambda: inner.leave(packer))
-        inner.enter(packer)
-        opened.add(lambda: unfollow(consumers))
-        opened.add(lambda: take_off(consumers))
-        consumers.__enter__()
-        if self._settings.derive:
-            consumers.observe(observer.run)
-        consumers.watch(hooks, self._notices.foreign)
-        if self._checkpointing is not None:
-            opened.add(partial(self._checkpointing.close, context))
-            self._checkpointing.open(context)
-        opened.add(lambda: self._serving.end(context, entered=thread.depth > 0))
-        self._serving.begin(context)
-        thread.packer = packer
-
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
         """Runs ``loss.backward()``, after measuring sensitivities when that is due.
 
@@ -350,9 +216,8 @@ class Compressor:
     def _measure(self, measured: Measured, loss: Tensor, gradient: Tensor | None) -> None:
         if self._controller.failure:
             return
-        totals = Totals(measured.ledger.plain_bytes, measured.ledger.kept_bytes)
         with preserved_state(self._model, loss.device), self._steps.inner.closed():
-            self._controller.measure(measured.measurement, measured.number, totals, loss, gradient)
+            self._controller.measure(measured.measurement, measured.number, measured.totals, loss, gradient)
         if self._controller.failure:
             self._notices.unmeasured(self._controller.failure)
 
@@ -367,9 +232,7 @@ class Compressor:
             ValueError: If sensitivities are not to be measured, or cannot be.
         """
         if not self._settings.adaptive:
-            raise ValueError(
-                "measure_next() needs measured sensitivities, got adaptive=False. Leave out one of the two."
-            )
+            raise ValueError("measure_next() needs measured sensitivities, got adaptive=False. Leave out one of them.")
         self._controller.request(self._model)
 
     def predicted_against_measured(self, loss_fn: Callable[[], Tensor], rounds: int = 4) -> list[Comparison]:
@@ -395,11 +258,8 @@ class Compressor:
         with twin:
             loss = loss_fn()
         measured = twin._controller.measured()
-        found: list[Comparison] = []
-        if measured is not None:
-            with preserved_state(self._model, loss.device):
-                totals = Totals(measured.ledger.plain_bytes, measured.ledger.kept_bytes)
-                found = measured.measurement.compare(loss, totals, rounds)
+        with preserved_state(self._model, loss.device):
+            found = [] if measured is None else measured.measurement.compare(loss, measured.totals, rounds)
         if len(found) < 2:
             raise ValueError(
                 "loss_fn gave a loss that reads no compressed tensor whose width can be chosen. Small tensors are left "
@@ -410,21 +270,13 @@ class Compressor:
     def report(self) -> Report:
         """What the last step kept, in which code, what it saved, and what was left alone and why.
 
-        The last step is everything saved since the tensors of the step before were all released.
+        The last step is all that was saved since the tensors of the step before were released.
         """
         return build_report(self._steps.ledger, self._controller)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to round exactly as one that never stopped: plain numbers, texts and lists."""
-        settings = self._settings
-        return {
-            "version": _STATE_VERSION,
-            "bits": settings.bits,
-            "seed": settings.seed,
-            "steps": self._steps.count,
-            "precision": self._controller.state(),
-            "inner": self._steps.inner.state(),
-        }
+        return state_of(self._settings, self._controller, self._steps)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up the state of another compressor.
@@ -435,19 +287,4 @@ class Compressor:
         Raises:
             ValueError: If keys are missing or unknown, or the state is of another version. Nothing is changed then.
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state must be a mapping, got {type(state).__name__}. Pass what state_dict() returned.")
-        expected = {"version", "bits", "seed", "steps", "precision", "inner"}
-        if set(state) != expected:
-            raise ValueError(
-                f"state must have the keys {sorted(expected)}, got {sorted(state)}. Pass what state_dict() returned."
-            )
-        if state["version"] != _STATE_VERSION:
-            raise ValueError(f"state has version {state['version']!r}; this release reads version {_STATE_VERSION}.")
-        bits = check_bits(state["bits"], whole=not self._settings.adaptive)
-        seed, steps = check_seed(state["seed"]), check_count("steps", state["steps"], 0)
-        inner = InnerPasses.checked(state["inner"], self._sites.site)
-        self._controller.load(state["precision"])
-        self._steps.inner.load(*inner)
-        self._settings = self._controller.settings = dataclasses.replace(self._settings, bits=bits, seed=seed)
-        self._steps.count = steps
+        self._settings = load_state(state, self._controller, self._steps, self._sites.site)

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from .errors import GactWarning
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -106,6 +108,6 @@ def exchange_attention(model: nn.Module) -> None:
     warnings.warn(
         f"CB2 leaves the attention of {type(model).__name__} as it is: it has no set_attn_implementation(). Call "
         "torch.nn.functional.scaled_dot_product_attention or gact.attention where it writes attention out.",
-        UserWarning,
+        GactWarning,
         stacklevel=4,
     )

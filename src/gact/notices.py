@@ -7,6 +7,7 @@ import sys
 import warnings
 from types import FrameType
 
+from .errors import GactWarning
 from .records import Settings
 from .saved.ledger import Ledger
 
@@ -29,7 +30,7 @@ class Notices:
         level = 1
         while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
             frame, level = frame.f_back, level + 1
-        warnings.warn(message, UserWarning, stacklevel=level)
+        warnings.warn(message, GactWarning, stacklevel=level)
 
     def foreign(self, name: str) -> None:
         """Hooks of others hide what is saved from ours."""

@@ -135,8 +135,21 @@ CASES: dict[str, Callable[[], Case]] = {
     "log-softmax, channels last": lambda: (channels_last(sure(2, 21, 15, 17, dim=1)), forms.log_probabilities(1)),
     "log-softmax over 300 of the first": lambda: (sure(300, 5, 7, dim=0), forms.log_probabilities(0)),
     "two classes": lambda: (sure(900, 2, dim=1), forms.log_probabilities(1)),
-    "sine": lambda: (draw(50, 77) * 1e4, forms.cosine),
-    "cosine": lambda: (draw(50, 77) * 1e4, forms.sine),
+    "softmax": lambda: (sure(40, 100, dim=1).exp(), forms.probabilities(1)),
+    "softmax, long": lambda: (sure(27, 1003, dim=1).exp(), forms.probabilities(-1)),
+    "softmax over the first": lambda: (sure(300, 5, 7, dim=0).exp(), forms.probabilities(0)),
+    "sine": lambda: (draw(50, 77) * 1e4, forms.slope("cosine")),
+    "cosine": lambda: (draw(50, 77) * 1e4, forms.slope("sine")),
+    "tanh": lambda: ((3 * draw(50, 77)).tanh(), forms.slope("tanh")),
+    "sigmoid": lambda: ((8 * draw(50, 77)).sigmoid(), forms.slope("sigmoid")),
+}
+
+
+SLOPES = {
+    "sine": torch.cos,
+    "cosine": torch.sin,
+    "tanh": lambda t: 1 - t.square(),
+    "sigmoid": lambda s: s * (1 - s),
 }
 
 
@@ -145,4 +158,4 @@ def read(name: str, values: Tensor) -> Tensor:
     values = values.double()
     if name.startswith(("log-softmax", "two")):
         return values.exp()
-    return values.cos() if name == "sine" else values.sin() if name == "cosine" else values
+    return SLOPES[name](values) if name in SLOPES else values

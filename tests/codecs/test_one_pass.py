@@ -136,7 +136,7 @@ def test_what_is_no_line_takes_part_in_no_pass():
     node = node_of(nn.GroupNorm(3, 12)(images_last.requires_grad_()), "NativeGroupNormBackward0")
     group_norm = held(images_last.detach(), forms.normalised_by(node))
     assert group_norm.code.transform.name == "normalised"
-    angles = held(draw(40, 192), forms.sine)
+    angles = held(draw(40, 192), forms.slope("sine"))
     classes = held(F.log_softmax(draw(40, 192), 1), forms.log_probabilities(1), offloaded=True)
     for source in (group_norm, angles, classes):
         assert source.one_pass(torch.Size((40, 192)), (192, 1)) is None

@@ -196,7 +196,7 @@ def test_a_measurement_that_compiled_backward_refuses_is_given_up_with_a_reason(
 def test_sensitivities_are_measured_where_compiled_backward_allows_it():
     with torch._functorch.config.patch(donated_buffer=False):
         net = wholly(Net(), "aot_eager")
-        c = compressor(net, adaptive=True, rules=[gact.Rule(op="compiled", least_bits=1)])
+        c = compressor(net, adaptive=True, rules=[gact.Rule(op="compiled", min_bits=1)])
         x = torch.randn(128, 256)
         for _ in range(3):
             with c:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import gact
+from gact.operators import norms
 from gact.remat.curvature import every_of
 from gact.remat.derived import Derived
 from gact.remat.rules import making
@@ -154,6 +155,12 @@ CHAINS = {
 }
 
 
+@pytest.fixture
+def _few_elements_get_the_width_too(monkeypatch):
+    monkeypatch.setattr(norms, "FEW", 0)
+
+
+@pytest.mark.usefixtures("_few_elements_get_the_width_too")
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize(("op", "make", "options"), CHAINS.values(), ids=CHAINS)
 def test_a_curve_of_a_norm_is_right_on_average(op, make, options, bits):
@@ -163,6 +170,7 @@ def test_a_curve_of_a_norm_is_right_on_average(op, make, options, bits):
     checked(lambda x: op(norm(x)), x, bits, **options)
 
 
+@pytest.mark.usefixtures("_few_elements_get_the_width_too")
 def test_tiles_are_put_together_right(monkeypatch):
     monkeypatch.setattr("gact.remat.curvature._PARTS", 1)
     monkeypatch.setattr("gact.remat.curvature.at_once", lambda region: 2**13)

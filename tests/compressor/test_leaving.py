@@ -32,8 +32,8 @@ CLOSING = [
     "checkpoint.checkpointing.Checkpointing.close",
     "checkpoint.checkpointing._Forward.put_back",
     "packing.consumers.Consumers.__exit__",
-    "compressor.take_off",
-    "compressor.unfollow",
+    "context.take_off",
+    "context.unfollow",
     "autograd.hooks._Open.discard",
 ]
 

@@ -47,7 +47,7 @@ def disk(tmp_path):
 
 def written(compressor):
     """Waits until everything is on disk."""
-    engine = compressor._offload.store._engine
+    engine = compressor._parts.offload.store._engine
     with engine.changed:
         engine.changed.wait_for(lambda: not engine.waiting)
 
@@ -59,7 +59,7 @@ def steps(model, batches, compressor):
     for x in batches:
         with compressor:
             loss = model(x).square().mean()
-        if isinstance(compressor._offload and compressor._offload.store, gact.store.DiskStore):
+        if isinstance(compressor._parts.offload and compressor._parts.offload.store, gact.store.DiskStore):
             written(compressor)
         loss.backward()
         found += [parameter.grad for parameter in model.parameters()]
@@ -121,7 +121,7 @@ def test_what_is_written_is_not_in_memory(disk):
 
 def test_when_the_writer_says_so_the_memory_is_free(disk, monkeypatch):
     c = gact.Compressor(min_bytes=0, rules=[gact.Rule(op="exp", keep=True)], offload=disk)
-    engine, storages, freed = c._offload.store._engine, [], []
+    engine, storages, freed = c._parts.offload.store._engine, [], []
     announce = engine.changed.notify_all
 
     def notify_all():
@@ -219,8 +219,8 @@ def test_rules_that_agree_are_added_up():
     site, x = Site("", "sin"), torch.ones(3)
     both = Rules([gact.Rule(bits=2), gact.Rule(offload=True)]).of(site, x)
     assert (both.bits, both.offload) == (2, True)
-    both = Rules([gact.Rule(least_bits=2), gact.Rule(most_bits=4, offload=False)]).of(site, x)
-    assert (both.least_bits, both.most_bits, both.offload) == (2, 4, False)
+    both = Rules([gact.Rule(min_bits=2), gact.Rule(max_bits=4, offload=False)]).of(site, x)
+    assert (both.min_bits, both.max_bits, both.offload) == (2, 4, False)
     with pytest.raises(ValueError, match="rules contradict each other"):
         Rules([gact.Rule(offload=False), gact.Rule(offload=True)]).of(site, x)
 
@@ -233,7 +233,7 @@ def test_a_rule_without_a_store_is_refused():
 
 
 def test_a_rule_without_an_action():
-    with pytest.raises(ValueError, match="a Rule needs an action: keep=True, bits, least_bits, most_bits or offload"):
+    with pytest.raises(ValueError, match="a Rule needs an action: keep=True, bits, min_bits, max_bits or offload"):
         gact.Rule(op="sin")
 
 
@@ -280,14 +280,14 @@ def test_training_goes_on_after_the_disk_is_full(disk, monkeypatch):
     assert equal(steps(model, [x], gact.Compressor(min_bytes=0)), expected)
     monkeypatch.undo()
     written(c)
-    c._offload.store._engine.failure = None
+    c._parts.offload.store._engine.failure = None
     steps(model, [x], c)
 
 
 def test_a_copy_has_a_file_of_its_own(disk):
     c = gact.Compressor(min_bytes=0, offload=disk)
     for other in copy.deepcopy(c), pickle.loads(pickle.dumps(c)):
-        assert other._offload.store._engine is not c._offload.store._engine
+        assert other._parts.offload.store._engine is not c._parts.offload.store._engine
         with other:
             output = save(torch.randn(64, 64))
         assert output.grad_fn.saved_tensors[0].shape == (64, 64)
@@ -298,7 +298,7 @@ def test_backward_after_the_compressor_is_gone(disk):
     c = gact.Compressor(model, bits=8, min_bytes=0, offload=disk)
     with c:
         loss = model(x).sum()
-    threads = c._offload.store._engine._threads
+    threads = c._parts.offload.store._engine._threads
     del c
     gc.collect()
     loss.backward()

@@ -44,7 +44,7 @@ def test_every_condition_can_keep_a_tensor(model, conditions):
 
 
 def test_least_and_most_widths(model):
-    found = rows(model, Rule(op="tanh", least_bits=6), Rule(op="linear", most_bits=3))
+    found = rows(model, Rule(op="tanh", min_bits=6), Rule(op="linear", max_bits=3))
     assert found["3", "tanh"].bits == 6
     assert found["2", "linear"].bits == 3
 
@@ -89,7 +89,7 @@ def test_a_rule_that_matches_nothing_warns(model):
         ({}, "needs an action"),
         ({"bits": 9}, "bits must be a whole number from 1 to 8, got 9"),
         ({"bits": 2, "keep": True}, "takes one action"),
-        ({"least_bits": 6, "most_bits": 2}, "least_bits must not exceed most_bits, got 6 and 2"),
+        ({"min_bits": 6, "max_bits": 2}, "min_bits must not exceed max_bits, got 6 and 2"),
     ],
     ids=["no action", "width", "two actions", "empty range"],
 )

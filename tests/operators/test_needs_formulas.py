@@ -79,7 +79,7 @@ def check_value(found, node, held, need):
         bent, size = curvature(found, held, lambda sign: tensor + sign * noise(tensor, SMALL))
         assert bent <= 10 * SMALL * size  # a jump is as large as the gradient
         return
-    if node.name() in CURVED or need.least_bits == 8 or need.form == "normalised":
+    if node.name() in CURVED or need.min_bits == 8 or need.form == "normalised":
         bent, size = curvature(found, held, lambda sign: tensor + sign * noise(tensor, LARGE))
         less_bent, _ = curvature(found, held, lambda sign: tensor + sign * noise(tensor, SMALL))
         # A bend goes with the square of the step, a jump or a kink does not.

@@ -56,7 +56,7 @@ def test_one_need_holds_for_all_tensors():
 def test_one_need_for_each_tensor():
     register_need(Scale, "value", "wide", "exact")
     assert kinds(scaled(), 4) == ["value", "value", "exact", "unknown"]
-    assert [need.least_bits for need in needs(scaled())][:2] == [1, 8]
+    assert [need.min_bits for need in needs(scaled())][:2] == [1, 8]
 
 
 def test_to_register_again_replaces():
@@ -98,7 +98,7 @@ def test_an_op_of_torch_library():
 def test_a_node_of_torch_by_slots_keeps_what_was_not_named():
     node = (torch.ones(3, requires_grad=True) / torch.ones(3, requires_grad=True)).grad_fn
     register_need("DivBackward0", other="wide")
-    assert need_of(node, "other", torch.ones(())).least_bits == 8
+    assert need_of(node, "other", torch.ones(())).min_bits == 8
     assert need_of(node, "self", torch.ones(())).kind == "value"
 
 

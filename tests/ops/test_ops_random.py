@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from gact.ops.reference.random import rounding_bits
 from torch import Tensor
 
+from gact.ops.reference.random import rounding_bits
 from references import group_code
 
 RANGE = 2**15

@@ -73,9 +73,9 @@ def test_a_site_never_seen_has_its_prior():
     ("rule", "allowed"),
     [
         (gact.Rule(module="2.1", bits=7), {7}),
-        (gact.Rule(module="2.1", least_bits=6), {6, 7, 8}),
-        (gact.Rule(module="2.1", most_bits=2), {1, 2}),
-        (gact.Rule(module="2.1", least_bits=3, most_bits=4), {3, 4}),
+        (gact.Rule(module="2.1", min_bits=6), {6, 7, 8}),
+        (gact.Rule(module="2.1", max_bits=2), {1, 2}),
+        (gact.Rule(module="2.1", min_bits=3, max_bits=4), {3, 4}),
     ],
     ids=str,
 )

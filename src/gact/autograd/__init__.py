@@ -1,1 +1,8 @@
-"""What autograd itself can tell, read from its graph: the one place that knows torch's nodes and their slots."""
+"""Where torch's internals are touched: the graph and its nodes, hooks, modules, backward passes inside of forward.
+
+* ``internals``: every private name of torch, what it is for and what there is without it.
+* ``nodes``: which node saved a tensor, in which slot; the way from a result back to the nodes behind it.
+* ``hooks``, ``opening``, ``interrupts``: the pair of saved-tensor hooks, put in and taken out whatever happens.
+* ``modules``: which module is running. ``compiling``: what must not be compiled.
+* ``inner``: backward passes that forward itself runs. ``storages``: addresses that are not used again.
+"""

@@ -18,17 +18,17 @@ import torch
 from torch.autograd.graph import disable_saved_tensors_hooks
 
 from .compiling import never_compiled
+from .internals import hooks_refusal, pop_hooks, push_hooks, top_hooks
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
-_autograd = torch._C._autograd
-_top = _autograd._top_saved_tensors_default_hooks
 _CHECKPOINT = "torch.utils.checkpoint"
 
 
 def top_pair() -> Pair | None:
     """The pair that autograd would call now, or None."""
-    return _top(True)
+    pair: Pair | None = top_hooks(True)
+    return pair
 
 
 def name_of(pair: Pair) -> str:
@@ -40,7 +40,7 @@ def name_of(pair: Pair) -> str:
 
 def transform_is_active() -> bool:
     """Whether a ``torch.func`` transform has switched saved-tensor hooks off."""
-    return _autograd._saved_tensors_hooks_get_disabled_error_message() is not None
+    return hooks_refusal() is not None
 
 
 class Hooks:
@@ -73,7 +73,7 @@ class Hooks:
             )
         never_compiled(*(getattr(hook, "__func__", hook) for hook in self._pair))
         _OPEN.add(self)
-        _autograd._push_saved_tensors_default_hooks(*self._pair)
+        push_hooks(*self._pair)
 
     def pop(self) -> None:
         """Takes the pair off again, wherever it is on the stack, if it is there; pairs of others stay."""
@@ -84,15 +84,15 @@ class Hooks:
             while (pair := top_pair()) is not None:
                 if pair[0] is not self._pair[0]:
                     inner.append(pair)
-                _autograd._pop_saved_tensors_default_hooks()
+                pop_hooks()
         finally:
             for pair in reversed(inner):
-                _autograd._push_saved_tensors_default_hooks(*pair)
+                push_hooks(*pair)
         _OPEN.discard(self)
 
     def in_charge(self) -> bool:
         """Whether autograd would call this pair now."""
-        pair = _top(True)
+        pair = top_hooks(True)
         return pair is not None and pair[0] is self._pair[0]
 
     def foreign(self) -> str:
@@ -107,7 +107,7 @@ class Hooks:
         """Takes the pair off the stack for a while."""
         self._stands_aside()
         try:
-            _autograd._pop_saved_tensors_default_hooks()
+            pop_hooks()
             yield
         finally:
             try:
@@ -118,7 +118,7 @@ class Hooks:
 
     def _put_back(self) -> None:
         if _OPEN.holds(self) and not self.in_charge():  # an interrupt may have come before the pair was off
-            _autograd._push_saved_tensors_default_hooks(*self._pair)
+            push_hooks(*self._pair)
 
 
 class _Open(threading.local):

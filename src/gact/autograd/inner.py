@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from ..records import Site
+from .internals import graph_task
 
 SiteOf = Callable[[str, str, int, int], Site]
 
 
 def in_backward() -> bool:
     """Whether this thread is running a backward pass."""
-    return bool(torch._C._current_graph_task_id() != -1)
+    return bool(graph_task() != -1)
 
 
 class InnerPasses:

@@ -14,13 +14,10 @@ from functools import cache
 from typing import Any
 
 from torch import Tensor
-from torch._C._autograd import _get_sequence_nr
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-is_wrapped = is_functorch_wrapped_tensor
-"""Whether a transform of ``torch.func`` has wrapped a tensor."""
+from .internals import get_unwrapped, is_wrapped, next_sequence_number
 
 _PREFIX = "_raw_saved_"
 _FUNCTION_SLOTS = (("", "_raw_saved_tensors"),)
@@ -32,7 +29,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 def saving_number() -> int:
     """Sequence number of the node that is saving now: the one this thread has made last."""
-    return int(_get_sequence_nr()) - 1
+    return int(next_sequence_number()) - 1
 
 
 def op_of(node: Node) -> str:

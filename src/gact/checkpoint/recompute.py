@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -25,9 +25,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..autograd.hooks import top_pair
 from ..codecs.groups import Groups
 from ..operators.need import Need
-from ..packing.consumers import Consumers, Sites
+from ..packing.consumers import Consumers
 from ..packing.packer import Packer
 from ..packing.rules import Rules
+from ..packing.sites import Sites
 from ..precision.controller import Controller
 from ..records import Settings, Site
 from ..remat.observer import Observer
@@ -38,7 +39,7 @@ from ..saved.parameters import Parameters
 from ..saved.save import Save
 from ..saved.steps import Steps
 from ..saved.unpacking import unpack
-from .checkpointing import Contexts
+from .checkpointing import Contexts, ContextsOf
 
 _SEED = 0x2545F491
 """Tells the rounding of the second run from that of the step."""
@@ -91,7 +92,7 @@ class Again:
         self._sites = sites
         self._rules = Rules(rules.all)
         self._held = HeldRegions()
-        self._own = Steps(cast(Controller, self))
+        self._own = Steps(self)
 
     def begin_step(self, number: int, ledger: Ledger) -> None:
         """Nothing is measured here."""
@@ -116,7 +117,7 @@ class Again:
         assert outer is not None
         consumers, recipes = Consumers(self._sites), Recipes(self._own)
         parameters = Parameters(self._model)
-        controller = cast(Controller, self)
+        controller = self
         packer = Packer(self._settings, controller, self._own, self._held, recipes, parameters, consumers, self._rules)
 
         @functools.wraps(outer[0])
@@ -172,3 +173,18 @@ def _opening() -> Iterator[None]:
 def _opened(given: Any) -> Tensor:
     tensor: Tensor = unpack(given.packed) if isinstance(given, Coded) else given
     return tensor
+
+
+def contexts_again(
+    model: nn.Module | None, settings: Settings, controller: Controller, steps: Steps, sites: Sites, rules: Rules
+) -> ContextsOf | None:
+    """What checkpointed blocks run in, if anything is to be compressed when they run again.
+
+    Raises:
+        ValueError: If nothing is to be checkpointed.
+    """
+    if not settings.compress_again:
+        return None
+    if settings.checkpoint is False:
+        raise ValueError("compress_again=True is for checkpointed blocks. Pass checkpoint=True or patterns too.")
+    return Again(model, settings, controller, steps, sites, rules).contexts

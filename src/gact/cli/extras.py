@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from ..errors import GactError
+
 EXTRAS: dict[str, dict[str, str]] = {
     "cli": {"typer": "typer", "rich": "rich"},
     "plan": {"scipy": "scipy"},
@@ -13,7 +15,7 @@ EXTRAS: dict[str, dict[str, str]] = {
 """Per extra, the modules it brings and the names of their distributions."""
 
 
-class MissingExtraError(Exception):
+class MissingExtraError(GactError):
     """An extra is not installed; the message says how to get it."""
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from .. import __version__
+from ..autograd.internals import has_kernel
 from ..memory.allocator import allocator_status
 from ..ops import status
 from .extras import EXTRAS, missing, versions
@@ -53,14 +54,14 @@ def _gpu() -> str:
     if device is None:
         return "none that this torch can use"
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    own = torch._C._dispatch_has_kernel_for_dispatch_key("gact::quantize", device.type.upper())
+    own = has_kernel("gact::quantize", device.type.upper())
     return f"{name}: {'kernels of its own' if own else 'plain torch kernels; the C++ ones are for the CPU'}"
 
 
 def _triton() -> str:
     if find_spec("triton") is None:
         return "not installed"
-    own = torch._C._dispatch_has_kernel_for_dispatch_key("gact::quantize", "CUDA")
+    own = has_kernel("gact::quantize", "CUDA")
     return "installed" if own else "installed; gact has loaded no Triton kernels"
 
 

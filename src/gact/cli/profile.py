@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from ..autograd.internals import tree_leaves
 from ..compressor import Compressor
 from ..memory import MemoryProfile, profile_step
 from ..memory.report import render, table

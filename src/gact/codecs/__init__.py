@@ -1,1 +1,15 @@
-"""Codes for saved tensors, one file per code."""
+"""Codes for saved tensors, one file per code.
+
+A code holds a dense region of memory and gives it back; ``base.Code`` is what all of them offer.
+
+* ``groups``: values, rounded to a few bits in groups with a minimum and a scale each.
+* ``transformed``: the same of what an exact transformation makes of a region (``transforms``: rows scaled;
+  ``normalised``; ``probabilities``; ``slopes``). ``forms`` chooses one.
+* ``masks``: one exact bit. ``integers``: as many bits as they take. ``exact``: the region itself. ``blank``: its size.
+* ``fused``: decoding and what follows it in one pass, with ``lines`` (a scale and shift for each channel).
+* ``layout``: which region a tensor covers, and its view of it. ``keys``: of the random numbers.
+
+To add a way to quantize values, write a ``transforms.Transform`` and a form that makes it where it suits a region;
+``tests/codecs/edge_cases.py`` lists cases that every one must pass. To add an exact code, write a ``base.Code`` and
+have ``packing/packer.py`` choose it for a kind of need.
+"""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
+
+from ..autograd.internals import FakeTensor
 
 _WEYL = 0x9E3779B97F4A7C15
 _ON_CPU = 2**17

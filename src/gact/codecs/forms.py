@@ -8,13 +8,13 @@ from functools import partial
 from torch import Tensor
 
 from .groups import Groups
-from .periodic import Periodic
-from .probabilities import LogProbabilities
+from .probabilities import LogProbabilities, Probabilities, are_sharp
+from .slopes import Slope, is_needed
 from .statistics import normalised_by
 from .transformed import Transformed
 from .transforms import Transform, row_scaled
 
-__all__ = ["Form", "cosine", "encode", "log_probabilities", "normalised_by", "quantized", "sine"]
+__all__ = ["Form", "encode", "log_probabilities", "normalised_by", "probabilities", "quantized", "slope"]
 
 Form = Callable[[Tensor, int], Transform | None]
 """Makes the transform of a region for groups of some size; None if it does not suit that region."""
@@ -47,14 +47,23 @@ def log_probabilities(dim: int) -> Form:
     return partial(_log_probabilities, dim)
 
 
-def cosine(region: Tensor, group_size: int) -> Periodic:
-    """The form of the argument of a sine: what comes back has the same cosine, and is another angle."""
-    return Periodic("cosine")
+def slope(name: str) -> Form:
+    """The form of what a function is held as its slope for: ``"tanh"``, ``"sigmoid"``, ``"cosine"`` or ``"sine"``."""
+    return partial(_slope, name)
 
 
-def sine(region: Tensor, group_size: int) -> Periodic:
-    """The form of the argument of a cosine: what comes back has the same sine, and is another angle."""
-    return Periodic("sine")
+def _slope(name: str, region: Tensor, group_size: int) -> Slope | None:
+    return Slope(region, name) if is_needed(region, name) else None
+
+
+def probabilities(dim: int) -> Form:
+    """The form of what softmax over a dimension gave: the greatest are held aside where rows are sharp."""
+    return partial(_probabilities, dim)
+
+
+def _probabilities(dim: int, region: Tensor, group_size: int) -> Probabilities | None:
+    single = region.dim() == 0 or region.shape[dim] == 1
+    return Probabilities(region, dim, group_size) if not single and are_sharp(region, dim) else None
 
 
 def _log_probabilities(dim: int, region: Tensor, group_size: int) -> LogProbabilities | None:

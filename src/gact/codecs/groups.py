@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 
+from ..autograd.internals import FakeTensor
 from ..ops import checks
 from .chunks import flat_of, sampled
 from .lines import Lines

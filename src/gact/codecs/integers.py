@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 
+from ..autograd.internals import FakeTensor
 from ..ops import checks
 
 _encode = torch.ops.gact.encode_integers.default

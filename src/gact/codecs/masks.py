@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 
 from .. import ops  # noqa: F401 - registers the operators
+from ..autograd.internals import FakeTensor
 
 _encode = torch.ops.gact.encode_mask.default
 # Into an empty tensor: passing size and stride to an operator costs more than making one.

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 
+from ..autograd.internals import FakeTensor
 from .channels import Channels, channels_of, in_memory
 from .lines import Lines
 from .transforms import Forward, Inverse

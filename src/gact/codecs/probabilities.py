@@ -1,8 +1,8 @@
-"""Results of log-softmax, held as the probabilities that backward reads of them.
+"""Results of softmax and log-softmax: probabilities, the greatest of which are held aside.
 
-Backward is linear in ``exp(result)``. So what is quantized is the probability, without the greatest ones, which are
-held aside: those of a classifier that is sure would set the step for all others, though what it leaves to others is
-all that its gradient is made of.
+Those of a classifier that is sure, or of an attention that looks at one place, would set the step for all others,
+though what they leave to others is all that the gradient is made of. The backward of log-softmax is linear in
+``exp(result)``, so there too it is the probability that is quantized.
 """
 
 from __future__ import annotations
@@ -12,35 +12,38 @@ import math
 import torch
 from torch import Tensor
 
+from ..autograd.internals import FakeTensor
 from .chunks import at_once, flat_of, spans
 from .lines import Lines
 from .transforms import Forward, Inverse, working
 
 _LEAST = 2.0**-126
 """What stands for a probability of 0: its logarithm is finite, and it adds nothing to a gradient."""
+_SHARP = 4.0
+"""How many times the mean of its row a greatest probability is, in the square mean, for them to be held aside."""
 _FEW = 64
 _MANY = 16
 """Share of a part that the greatest probabilities of a block may be for their places to be computed one by one."""
 
 
-class LogProbabilities:
+class Probabilities:
     """Probabilities, less the greatest one of every ``group_size`` classes in a row.
 
     Args:
-        region: A dense region of log-probabilities.
+        region: A dense region of them.
         dim: The dimension of the classes.
         group_size: Elements of a group.
 
     Attributes:
-        peaks: The logarithms of the greatest, ``[outer, segments, inner]``, in the dtype of the region; in float16,
-            which leaves p off by 2^-11 |log p| p at most, where classes are few, so that peaks are many.
+        peaks: The greatest, ``[outer, segments, inner]``, in the dtype of the region; in float16, which leaves p off by
+            2^-11 p at most, where classes are few, so that peaks are many.
         places: Where in its segment of the classes each is.
     """
 
     __slots__ = ("_classes", "_inner", "_numel", "_segment", "peaks", "places")
 
     name = "probabilities"
-    rounding = "stochastic"
+    rounding = "dithered"
     parts: tuple[str, ...] = ("peaks", "places")
     line: tuple[int, int] | None = None
 
@@ -69,19 +72,18 @@ class LogProbabilities:
     def forward(self, flat: Tensor) -> Forward:
         """The probabilities, 0 in place of the greatest."""
         # Not finite where those are not, so that their groups are poisoned.
-        zeros = self.peaks.exp().mul_(0)
+        zeros = self.peaks.mul(0)
 
         def write(start: int, out: Tensor) -> None:
-            out.copy_(flat[start : start + out.numel()]).exp_()
+            out.copy_(flat[start : start + out.numel()])
             self._put(start, out, zeros)
 
         return write
 
     def inverse(self) -> Inverse:
-        """The logarithms; of 0 a finite number, so that no product with it is NaN. That of 0 is slow, too."""
+        """The greatest in their places."""
 
         def undo(start: int, values: Tensor) -> None:
-            values.clamp_(min=_LEAST).log_()
             self._put(start, values, self.peaks)
 
         return undo
@@ -149,3 +151,46 @@ class LogProbabilities:
             here = self.places[block, segment, lower - begin : upper - begin] == place
             what = peaks[segment, lower - begin : upper - begin].to(part.dtype)
             part[lower:upper] = torch.where(here, what, part[lower:upper])
+
+
+def are_sharp(region: Tensor, dim: int) -> bool:
+    """Whether the greatest probabilities of rows would set the step for the others. False where looking would wait.
+
+    Args:
+        region: A dense region of probabilities.
+        dim: The dimension of the classes.
+    """
+    if region.device.type != "cpu" or type(region) is FakeTensor or not region.numel():
+        return False
+    greatest = region.detach().amax(dim).float().square().mean()
+    return bool(greatest * region.shape[dim] ** 2 > _SHARP**2)
+
+
+class LogProbabilities(Probabilities):
+    """The same of a region of logarithms of probabilities. The logarithms of the greatest are held.
+
+    In float16 those leave p off by 2^-11 |log p| p at most.
+    """
+
+    __slots__ = ()
+
+    rounding = "stochastic"
+
+    def forward(self, flat: Tensor) -> Forward:
+        """The probabilities, 0 in place of the greatest."""
+        zeros = self.peaks.exp().mul_(0)
+
+        def write(start: int, out: Tensor) -> None:
+            out.copy_(flat[start : start + out.numel()]).exp_()
+            self._put(start, out, zeros)
+
+        return write
+
+    def inverse(self) -> Inverse:
+        """The logarithms; of 0 a finite number, so that no product with it is NaN. That of 0 is slow, too."""
+
+        def undo(start: int, values: Tensor) -> None:
+            values.clamp_(min=_LEAST).log_()
+            self._put(start, values, self.peaks)
+
+        return undo

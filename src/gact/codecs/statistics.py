@@ -1,4 +1,4 @@
-"""Statistics that nodes of autograd's graph hold for the backward of normalisations."""
+"""Statistics of what is normalised: nodes of autograd's graph hold them, or take them again in backward."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .normalised import Figures, Normalised, normalised
@@ -63,7 +64,21 @@ def _batch_norm(node: Any, region: Tensor) -> Figures | None:
     return Figures(region.size(), region.stride(), rstd.reshape(shape), mean.reshape(shape), held)
 
 
+def _spread(node: Any, region: Tensor) -> Figures:
+    """Means and deviations of what a variance was taken of, which backward takes again."""
+    dims = node._saved_dim
+    over = tuple(range(region.dim())) if not dims else tuple(dim if dim < 1 << 63 else dim - (1 << 64) for dim in dims)
+    exact = region.detach().float()
+    deviation, mean = torch.std_mean(exact, over, correction=0, keepdim=True)
+    rstd = torch.where(deviation > 0, deviation, 1.0).reciprocal()
+    return Figures(region.size(), region.stride(), rstd, mean, mean.nbytes + rstd.nbytes)
+
+
 _NODES: dict[str, _Read] = {
+    "StdBackward0": _spread,
+    "StdMeanBackward0": _spread,
+    "VarBackward0": _spread,
+    "VarMeanBackward0": _spread,
     "NativeLayerNormBackward0": _layer_norm,
     "FusedRmsNormBackward0": _rms_norm,
     "NativeGroupNormBackward0": _group_norm,

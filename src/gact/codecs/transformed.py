@@ -56,6 +56,7 @@ class Transformed(Groups):
     exponents = _Part("exponents")
     peaks = _Part("peaks")
     places = _Part("places")
+    signs = _Part("signs")
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int, transform: Transform) -> None:
         self.transform = transform

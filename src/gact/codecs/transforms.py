@@ -14,8 +14,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 
+from ..autograd.internals import FakeTensor
 from .channels import Channels, in_memory
 from .chunks import flat_of
 from .lines import Lines

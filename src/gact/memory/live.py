@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from ..autograd.internals import StorageWeakRef, TorchDispatchMode, tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ..autograd.inner import in_backward
+from ..autograd.internals import current_node
 from .live import LiveTensors
 from .report import Holder, MemoryProfile, Sample
 from .resident import ResidentPeak, resident_bytes
@@ -130,7 +131,7 @@ class _Follower(LiveTensors):
             self._note_resident()
             self._phase = phase
         op = str(func).removeprefix("aten.").split(".", maxsplit=1)[0] if "aten." in str(func) else str(func)
-        node = torch._C._current_autograd_node() if phase == "backward" else None
+        node = current_node() if phase == "backward" else None
         if node is not None:
             op = f"{op} ({node.name()})"
         running = self._running[-1] if self._running else None

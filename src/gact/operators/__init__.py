@@ -1,4 +1,11 @@
-"""What the backward of each operator reads of what it saved."""
+"""What the backward of each operator reads of what it saved.
+
+``table`` has an entry for each slot of each node of autograd's graph: a ``need.Need``, or a function that chooses one
+by what stands on the node. Entries stand in the file of their subject (``linear``, ``pointwise``, ``norms``,
+``losses``, ``attention``, ``reductions``, ``places``, ``double``); what is in none of them stays exact. To add an op,
+write its node and slot there, as torch's ``derivatives.yaml`` has them, and run ``python benchmarks/needs_table.py``.
+Users state needs of their own with ``registry.register_need``. ``bounds`` asks torch on which side a bound itself lies.
+"""
 
 from .bounds import prepare
 from .need import SHAPE, VALUE, WIDE, Need, exact

@@ -13,13 +13,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
 from torch.autograd.graph import Node
 
+from ..autograd.internals import FakeTensor
 from .need import VALUE, WIDE, Need, entries, exact, merged
 
-_LARGEST = 5.0
-"""Greatest ``|q| |k| scale / sqrt(d)`` at which queries and keys of 8 bits will do."""
+_LARGEST = 7.0
+"""Greatest ``|q| |k| scale / sqrt(d)`` of a head at which queries and keys of 8 bits will do."""
 _LARGE = exact("scores are large")
 _DECIDED = "gact scores"
 
@@ -55,8 +55,10 @@ def _are_large(node: Any) -> bool:
         return True  # one of the two is held already, by somebody else
     width = query.shape[-1]
     scale = getattr(node, "_saved_scale", None) or getattr(node, "scale", None) or 1 / math.sqrt(width)
-    longest = [float(torch.linalg.vector_norm(each, dim=-1).amax()) for each in (query, key)]
-    return not longest[0] * longest[1] * abs(scale) / math.sqrt(width) <= _LARGEST
+    longest = [torch.linalg.vector_norm(each, dim=-1).amax(-1) for each in (query, key)]
+    if longest[0].shape != longest[1].shape:  # heads that share their keys
+        longest = [each.amax() for each in longest]
+    return not float((longest[0] * longest[1]).amax()) * abs(scale) / math.sqrt(width) <= _LARGEST
 
 
 _SCORES = """

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..autograd.internals import DisableTorchDispatch, DisableTorchFunction
 from .floats import next_above, next_below, rounded
 
 Call = Callable[[Tensor, float, float], Tensor]
@@ -155,8 +156,8 @@ def _explain(answers: list[tuple[float, list[tuple[float, bool]]]], dtype: torch
 def _plain() -> Iterator[None]:
     """Runs torch without anybody's modes and hooks."""
     with (
-        torch._C.DisableTorchFunction(),
-        torch._C._DisableTorchDispatch(),
+        DisableTorchFunction(),
+        DisableTorchDispatch(),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(_same, _same),

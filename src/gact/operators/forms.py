@@ -8,8 +8,16 @@ from ..codecs import forms
 from ..codecs.forms import Form
 
 LOGARITHMS = "log_probabilities"
-OWN = frozenset({LOGARITHMS, "sine", "cosine"})
+SLOPES = frozenset({"cosine", "sine", "tanh", "sigmoid"})
+MIDDLES = {"tanh": 0.0, "sigmoid": 0.5}
+"""Of functions whose slope is a square less its distance from a number, that number."""
+OWN = frozenset({LOGARITHMS}) | SLOPES
 """Forms that give back what one kind of backward reads, and not the values."""
+
+
+def signed(dim: int) -> int:
+    """A dimension as torch's nodes tell it: -1 without a sign."""
+    return dim if dim < 1 << 63 else dim - (1 << 64)
 
 
 def form_of(name: str, node: Node) -> Form | None:
@@ -21,7 +29,10 @@ def form_of(name: str, node: Node) -> Form | None:
     """
     if name == "normalised":
         return forms.normalised_by(node)
-    if name == LOGARITHMS:
-        dim: int = node._saved_dim  # type: ignore[attr-defined]
-        return forms.log_probabilities(dim if dim < 1 << 63 else dim - (1 << 64))  # -1 is given without a sign
-    return {"sine": forms.sine, "cosine": forms.cosine}[name]
+    if name in (LOGARITHMS, "probabilities"):
+        dim = getattr(node, "_saved_dim", None)
+        if dim is None:
+            return None
+        make = forms.log_probabilities if name == LOGARITHMS else forms.probabilities
+        return make(signed(dim))
+    return forms.slope(name)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch._subclasses import FakeTensor
-from torch.autograd.graph import Node
-
-from .need import SHAPE, VALUE, Need, entries, exact, merged
+from .magnitudes import of_one_magnitude
+from .need import SHAPE, VALUE, entries, exact, merged
 
 _VALUES = """
     AddbmmBackward0 batch1 batch2
@@ -54,25 +50,6 @@ _VALUES = """
     VdotBackward0 self other
 """
 
-_SPAN = 1024.0
-_MANY_MAGNITUDES = exact("values of many magnitudes")
-
-
-def numerator(node: Node, tensor: Tensor) -> Need:
-    """What is divided, which is read times the gradient of the divisor.
-
-    Numbers of many magnitudes (samples of distributions near zero) are mostly divided for the sake of a function that
-    is steep for the small ones, which would get the step of the large ones. On a CPU they are looked at.
-    """
-    if tensor.device.type != "cpu" or type(tensor) is FakeTensor or not tensor.numel():
-        return VALUE
-    sizes = tensor.abs()
-    most = sizes.amax()
-    least = sizes.masked_fill_(sizes == 0, torch.inf).amin()
-    # The least of n ordinary numbers is about the nth part of the greatest.
-    return _MANY_MAGNITUDES if bool(least * (_SPAN * tensor.numel()) < most) else VALUE
-
-
 _DIVISORS = """
     AddcdivBackward0 tensor2
     DivBackward0 other
@@ -86,7 +63,7 @@ _SPARSE = """
 """
 
 LINEAR = merged(
-    entries(numerator, "AddcdivBackward0 tensor1\nDivBackward0 self"),
+    entries(of_one_magnitude, "AddcdivBackward0 tensor1\nDivBackward0 self"),
     entries(VALUE, _VALUES),
     entries(exact("divided by"), _DIVISORS),
     entries(exact("sparse"), _SPARSE),

@@ -14,10 +14,13 @@ from typing import Any, cast
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .need import SHAPE, VALUE, Need, entries, exact, merged
+from .forms import signed
+from .need import FEW, SHAPE, VALUE, Need, entries, exact, merged
 
 Notes = Mapping[str, Any]
 
+PROBABILITIES = Need("value", form="probabilities")
+_FEW = Need("value", prior_bits=8, form="probabilities")
 LOG_PROBABILITIES = Need("value", prior_bits=8, form="log_probabilities")
 
 _WEIGHTS = exact("multiplies log-probabilities")
@@ -26,6 +29,13 @@ _THROUGH = "Sub Add Neg View UnsafeView T Transpose Permute Expand Gather Select
 _ON_THE_WAY = frozenset(f"{name}Backward0" for name in _THROUGH.split())
 _FARTHEST = 6
 _WEIGHED = "gact weighed"
+
+
+def softmax(node: Node, tensor: Tensor) -> Need:
+    """Probabilities; the gradient of few almost cancels, so they have 8 bits until it is known what it suffers."""
+    dim = getattr(node, "_saved_dim", None)
+    few = dim is not None and tensor.dim() and tensor.shape[signed(dim)] < FEW
+    return _FEW if few else PROBABILITIES
 
 
 def factor(node: Node, tensor: Tensor) -> Need:
@@ -93,13 +103,14 @@ _INDICES = """
 
 LOSSES = merged(
     entries(factor, "MulBackward0 self other"),
-    entries(VALUE, _PROBABILITIES),
+    entries(softmax, _PROBABILITIES),
     entries(LOG_PROBABILITIES, "LogSoftmaxBackward0 result"),
-    entries(VALUE, "MseLossBackward0 self target\nNllLossBackward0 weight\nNllLoss2DBackward0 weight"),
+    entries(VALUE, "NllLossBackward0 weight\nNllLoss2DBackward0 weight"),
     entries(SHAPE, "NllLossBackward0 self\nNllLoss2DBackward0 self"),
     entries(exact("divided by"), "NllLossBackward0 total_weight\nNllLoss2DBackward0 total_weight"),
     entries(exact("steep function"), _SUMS_OF_EXPONENTIALS),
     entries(exact("sign or logarithm"), _COMPARED),
+    entries(exact("compared with the other"), "MseLossBackward0 self target"),
     entries(exact("index"), _INDICES),
     entries(exact("bool mask"), "MaskedSoftmaxBackward0 mask"),
 )

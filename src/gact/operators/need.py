@@ -19,21 +19,22 @@ class Need:
         kind: ``"value"`` (an unbiased estimate: backward is linear in it, or nearly), ``"mask"`` (which side of a
             bound, one exact bit), ``"exact"``, ``"unknown"`` (exact until the user says what backward reads), or
             ``"shape"`` (backward reads size, strides, dtype and device and no element).
-        least_bits: Least width of a value's code.
+        min_bits: Least width of a value's code.
         mask: The test of a mask.
         why: For exact and unknown ones, what the backward does with the value.
-        most_bits: Greatest width, where a rule sets one.
+        max_bits: Greatest width, where a rule sets one.
         prior_bits: Least width while it is not known how much the gradient suffers from its rounding.
         form: By what transformation a value is coded: ``""`` for none; ``"normalised"``, its distance from the node's
-            exact mean in the node's exact deviations; ``"log_probabilities"``, its exponential; ``"sine"`` and
-            ``"cosine"``, that function of it.
+            exact mean in the node's exact deviations; ``"probabilities"``, itself without the greatest of
+            each row; ``"log_probabilities"``, the same of its exponential; ``"sine"``, ``"cosine"``, ``"tanh"`` and
+            ``"sigmoid"``, the slope that backward reads of it.
     """
 
     kind: str
-    least_bits: int = 1
+    min_bits: int = 1
     mask: MaskTest | None = None
     why: str = ""
-    most_bits: int = 8
+    max_bits: int = 8
     prior_bits: int = 1
     form: str = ""
 
@@ -42,10 +43,13 @@ Chooser = Callable[[Node, Tensor], Need]
 Slots = Mapping[str, Need | Chooser]
 
 VALUE = Need("value")
-WIDE = Need("value", least_bits=8)
+WIDE = Need("value", min_bits=8)
 SHAPE = Need("shape")
 SIGN = Need("mask", mask=MaskTest())
 NORMALISED = Need("value", form="normalised")
+
+FEW = 32
+"""So many elements that one statistic, or one softmax, is of are few: their gradients almost cancel."""
 
 
 def exact(why: str) -> Need:

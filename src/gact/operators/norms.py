@@ -1,16 +1,37 @@
-"""Normalisations: their inputs are coded as backward reads them, their statistics are exact."""
+"""Normalisations: their inputs are coded as backward reads them, their statistics are exact.
+
+NOTE: Few elements
+The gradient of what is normalised has no mean and nothing along the input: both are taken away from it. Of few elements
+(a batch norm of small maps) that leaves little, beside which rounding is large. So they have 8 bits until it is known
+how much the gradient suffers.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
-from torch.autograd.graph import Node
 
-from .need import NORMALISED, SHAPE, VALUE, Need, entries, exact, merged
+from .need import FEW, NORMALISED, SHAPE, VALUE, Need, entries, exact, merged
+
+_FEW = replace(NORMALISED, prior_bits=8)
 
 
-def _batch_norm(node: Node, tensor: Tensor) -> Need:
-    """In training the batch's own statistics are on the node; in evaluation backward is linear in the input."""
-    return NORMALISED if getattr(node, "_saved_training", True) else VALUE
+def _batch_norm(node: Any, tensor: Tensor) -> Need:
+    """In training the batch's own statistics are on the node, in evaluation the running ones."""
+    if not getattr(node, "_saved_training", True):
+        return NORMALISED
+    return _FEW if tensor.dim() > 1 and tensor.numel() < FEW * tensor.shape[1] else NORMALISED
+
+
+def _group_norm(node: Any, tensor: Tensor) -> Need:
+    return _FEW if tensor.numel() < FEW * tensor.shape[0] * node._saved_group else NORMALISED
+
+
+def _layer_norm(node: Any, tensor: Tensor) -> Need:
+    return _FEW if math.prod(node._saved_normalized_shape) < FEW else NORMALISED
 
 
 _WEIGHTS = """
@@ -33,6 +54,7 @@ _BATCH_NORMS = """
     NativeBatchNormBackward0 input
     NativeBatchNormLegitBackward0 input
     NativeBatchNormLegitBackward1 input
+    BatchNormWithUpdateBackward0 input
 """
 
 _STATISTICS = """
@@ -52,15 +74,8 @@ _STATISTICS = """
 
 NORMS = merged(
     entries(_batch_norm, _BATCH_NORMS),
-    entries(
-        NORMALISED,
-        """
-        BatchNormWithUpdateBackward0 input
-        FusedRmsNormBackward0 input
-        NativeGroupNormBackward0 input
-        NativeLayerNormBackward0 input
-        """,
-    ),
+    entries(_group_norm, "NativeGroupNormBackward0 input"),
+    entries(_layer_norm, "FusedRmsNormBackward0 input\nNativeLayerNormBackward0 input"),
     entries(VALUE, "BatchNormNoUpdateBackward0 input\nNativeBatchNormLegitNoTrainingBackward0 input"),
     entries(VALUE, _WEIGHTS),
     entries(SHAPE, "NativeLayerNormBackward0 bias"),

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from .bounds import bounded, clamped, saved
+from .magnitudes import of_one_magnitude
 from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
 
 _SIGN = exact("sign")
@@ -86,15 +87,11 @@ def _rrelu_noise(node: Node, tensor: Tensor) -> Need:
 
 
 _VALUES = """
-    Exp2Backward0 result
-    ExpBackward0 result
     Expm1Backward0 result
     GeluBackward0 self
     GluBackward0 self
     MishBackward0 self
-    SigmoidBackward0 result
     SiluBackward0 self
-    TanhBackward0 result
 """
 
 # Smooth, without a pole, with slopes that turn within a few units.
@@ -203,6 +200,9 @@ POINTWISE = merged(
     entries(WIDE, _WIDE),
     entries(Need("value", form="cosine"), "SinBackward0 self"),
     entries(Need("value", form="sine"), "CosBackward0 self"),
+    entries(Need("value", form="tanh"), "TanhBackward0 result"),
+    entries(Need("value", form="sigmoid"), "SigmoidBackward0 result"),
+    entries(of_one_magnitude, "Exp2Backward0 result\nExpBackward0 result"),
     entries(exact("divided by"), _DIVIDED),
     entries(exact("steep function"), _STEEP),
     entries(_SIGN, _SIGNS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .need import VALUE, entries, exact, merged
+from .need import NORMALISED, entries, exact, merged
 
 # The deviation from the mean, times numbers that are exact.
 _DEVIATIONS = """
@@ -68,7 +68,7 @@ _PRODUCTS_OF_ALL = """
 """
 
 REDUCTIONS = merged(
-    entries(VALUE, _DEVIATIONS),
+    entries(NORMALISED, _DEVIATIONS),
     entries(exact("statistic"), "StdBackward0 result\nStdMeanBackward0 result0"),
     entries(exact("compared for equality"), _EQUALITIES),
     entries(exact("distance"), _DISTANCES),

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.autograd.graph import Node
 
+from ..autograd.internals import node_class
 from .need import SIGN, VALUE, WIDE, Chooser, Need, Slots, exact
 
 WORDS = {"value": VALUE, "wide": WIDE, "sign": SIGN, "exact": exact("registered"), "shape": Need("shape")}
@@ -123,7 +124,7 @@ def _need(word: str, title: str) -> Need:
 
 def _check_slots(name: str, needs: tuple[str, ...], slots: dict[str, str]) -> None:
     """Raises if a node of torch has no such slots."""
-    node = getattr(torch._C._functions, name, None)
+    node = node_class(name)
     if node is None:
         return
     has = [attribute.removeprefix("_raw_saved_") for attribute in dir(node) if attribute.startswith("_raw_saved_")]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from ..errors import GactWarning
+
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 ENVIRONMENT = "GACT_CPU"
 
@@ -77,6 +79,7 @@ def load() -> None:
         warnings.warn(
             f"gact: {_Extension.failure} Plain torch runs instead: the same numbers, many times slower. "
             "Build it with `pip install --no-build-isolation --force-reinstall --no-deps gact` and a C++17 compiler.",
+            GactWarning,
             stacklevel=2,
         )
     elif wanted:

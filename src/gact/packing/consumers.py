@@ -12,11 +12,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.utils.checkpoint
@@ -27,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from ..autograd.compiling import never_compiled
 from ..autograd.hooks import Hooks
 from ..autograd.inner import InnerPasses
+from ..autograd.internals import trace_of_now
 from ..autograd.modules import follow, unfollow
 from ..autograd.nodes import op_of
 from ..operators.overwriting import OVERWRITING, hides_its_node
@@ -35,6 +34,7 @@ from ..remat.rules import DERIVABLE
 from ..saved.boundaries import DECIDING, LEAVING, Boundaries
 from ..saved.probabilities import ENDING, Probabilities
 from ..saved.waiting import Waiting
+from .sites import Frame, Sites
 
 CHECKPOINT = "checkpoint"
 COMPILED = "compiled"
@@ -48,56 +48,6 @@ _ASKING = frozenset({Tensor.requires_grad_, Tensor.requires_grad.__set__})  # ty
 _SPECIAL = DECIDING | LEAVING | ENDING | _ASKING | {_GRADIENT}
 
 
-class Frame:
-    """One running module: its path and how many calls of each op have saved so far."""
-
-    __slots__ = ("calls", "module", "path")
-
-    def __init__(self, module: torch.nn.Module | None, path: str) -> None:
-        self.module = module
-        self.path = path
-        self.calls: dict[str, int] = {}
-
-
-class Sites:
-    """The sites of a model, each made once, and the names of its modules.
-
-    Args:
-        model: Its ``named_modules()`` give the module paths; without it class names are used.
-    """
-
-    def __init__(self, model: torch.nn.Module | None) -> None:
-        self._known: dict[tuple[str, str, int, int], Site] = {}
-        self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
-        self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)
-        self._read()
-
-    def path(self, module: torch.nn.Module) -> str:
-        """Path of a module in the model, or its class name in angle brackets."""
-        path = self._paths.get(module)
-        if path is None:
-            self._read()
-            compiled = getattr(module, "_orig_mod", None)  # what torch.compile() was called with
-            other = self.path(compiled) if isinstance(compiled, torch.nn.Module) else f"<{type(module).__name__}>"
-            path = self._paths.setdefault(module, other)
-        return path
-
-    def _read(self) -> None:
-        """Reads the paths of all modules, of those too that were added since."""
-        model = self._model()
-        if model is not None:
-            for path, module in model.named_modules():
-                self._paths[module] = path
-
-    def site(self, module: str, op: str, call: int, slot: int) -> Site:
-        """The site of these four names."""
-        key = (module, op, call, slot)
-        site = self._known.get(key)
-        if site is None:
-            site = self._known[key] = Site(module, op, call, slot)
-        return site
-
-
 class Consumers(TorchFunctionMode):
     """Follows one thread's forward pass and tells which site a save belongs to.
 
@@ -108,6 +58,7 @@ class Consumers(TorchFunctionMode):
 
     Attributes:
         function: The op that is running; None outside of any.
+        has_run: Whether the checkpointed block whose input was saved last had run already.
     """
 
     def __init__(self, sites: Sites) -> None:
@@ -117,6 +68,7 @@ class Consumers(TorchFunctionMode):
         self._frames = [Frame(None, "")]
         self._op: str | None = None
         self.function: Callable[..., Any] | None = None
+        self.has_run = False
         self._arguments: Arguments = _NONE
         self._observe: Callable[..., Any] | None = None
         self._name = ""
@@ -154,7 +106,8 @@ class Consumers(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs one op with its name noted; ops nested in it belong to the outer one."""
-        if torch.compiler.is_compiling() or self._op is not None:
+        if torch.compiler.is_compiling() or self._op is not None or trace_of_now() is not None:
+            # Of what is traced nothing is held after an op, or what holds it would become part of the trace.
             return func(*args, **(kwargs or {}))
         # An op that saved something has shown that our hooks are in charge.
         if not self._slot and self._hooks is not None and not self._hooks.in_charge():
@@ -287,11 +240,6 @@ class Consumers(TorchFunctionMode):
         """Positional and keyword arguments of the op that is running."""
         return self._arguments
 
-    @property
-    def has_run(self) -> bool:
-        """Whether the checkpointed block whose input is saved now has run already."""
-        return sys._getframe(3).f_code.co_name == "checkpoint"
-
     def frame(self) -> Frame:
         """The module that is running now."""
         return self._frames[-1] if threading.get_ident() == self._thread else self._frames[0]
@@ -302,7 +250,7 @@ class Consumers(TorchFunctionMode):
             return None  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
-            op = _function(sys._getframe(2))
+            op, self.has_run = _function(sys._getframe(2))
             if op is None:
                 return None
             call = frame.calls[op] = frame.calls.get(op, -1) + 1
@@ -325,11 +273,14 @@ class Consumers(TorchFunctionMode):
         return self._sites.site(frame.path, op, call, slot)
 
 
-def _function(frame: FrameType) -> str | None:
-    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other."""
+def _function(frame: FrameType) -> tuple[str | None, bool]:
+    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other.
+
+    And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
+    """
     if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
         frame = frame.f_back
-    file = frame.f_code.co_filename
-    if file == _CHECKPOINT_FILE:
-        return CHECKPOINT
-    return COMPILED if file.startswith(_COMPILED_FOLDER) else None
+    code = frame.f_code
+    if code.co_filename == _CHECKPOINT_FILE:
+        return CHECKPOINT, code.co_name == "checkpoint"
+    return COMPILED if code.co_filename.startswith(_COMPILED_FOLDER) else None, False

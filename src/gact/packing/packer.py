@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import cast
 
-import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 from ..autograd.inner import in_backward
-from ..autograd.nodes import is_wrapped, saving_number
-from ..codecs import keys as streams
-from ..codecs.blank import Blank
-from ..codecs.exact import Exact
-from ..codecs.forms import Form, quantized
-from ..codecs.integers import Integers, extremes
-from ..codecs.masks import Mask
-from ..codecs.transforms import Transform
-from ..operators.forms import LOGARITHMS, OWN, form_of
+from ..autograd.internals import DisableTorchFunction, is_wrapped
+from ..autograd.nodes import saving_number
+from ..codecs.forms import Form
+from ..operators.forms import LOGARITHMS, form_of
 from ..operators.losses import LOG_PROBABILITIES, Notes
 from ..operators.need import VALUE, Need, exact
-from ..precision.controller import Controller
-from ..precision.measurement import finer
 from ..records import Decision, Settings, Site
 from ..remat import casts
-from ..remat.derived import Derived
 from ..remat.recipes import Recipes
-from ..saved.base import Held
 from ..saved.boundaries import Boundaries
-from ..saved.encoded import Encoded
-from ..saved.held import WIDEST, HeldRegions
-from ..saved.identity import Identity, locate
+from ..saved.held import HeldRegions
+from ..saved.identity import locate
 from ..saved.kept import Copied, Kept
 from ..saved.ledger import extent_of
-from ..saved.packed import Packed
 from ..saved.parameters import Parameters
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
 from ..saved.steps import Step, Steps
 from ..saved.waiting import MANY, Told, Waiting
 from .consumers import CHECKPOINT, COMPILED, Consumers
-from .offload import ExactCode, Movable, Offload
-from .policy import BOOL, lossless, need, refusal, ruled, stored_bytes
+from .holding import Holding, Widths
+from .offload import Offload
+from .policy import lossless, need, refusal, stored_bytes
 from .rules import Rules
 
 _SMALL = Decision.keep("small")
-_BESIDE = Decision.keep("kept by another save")
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
 _TABLE = exact("input of a checkpoint")
@@ -70,7 +57,7 @@ class Packer:
 
     Attributes:
         saves: Tensors that were saved.
-        compressed: Of those, tensors that are not held as they were.
+        holding: Holds them.
         waiting: Saves of which no node has told yet.
         boundaries: Inputs of checkpointed blocks that may still be running.
         probabilities: Results of log-softmax of which it is not known yet what weighs them.
@@ -79,7 +66,7 @@ class Packer:
     def __init__(
         self,
         settings: Settings,
-        controller: Controller,
+        controller: Widths,
         steps: Steps,
         held: HeldRegions,
         recipes: Recipes,
@@ -89,16 +76,13 @@ class Packer:
         offload: Offload | None = None,
     ) -> None:
         self.saves = 0
-        self.compressed = 0
-        self._settings = settings
-        self._controller = controller
+        self.holding = Holding(settings, controller, held, recipes, rules, offload)
         self._min_bytes = settings.min_bytes
         self._steps = steps
         self._held = held
         self._recipes = recipes
         self._parameters = parameters
         self._consumers = consumers
-        self._rules = rules
         self._offload = offload
         self._step = 0
         self.waiting = Waiting(self.settle, self.keep, self._assume)
@@ -121,7 +105,7 @@ class Packer:
         if consumers.function is not None:
             return self._pack(tensor, site, step)
         # Outside of an op our own function mode is active and would see every look at the tensor.
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             return self._pack(tensor, site, step)
 
     def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
@@ -195,7 +179,7 @@ class Packer:
         if site is None:
             save.frame = consumers.frame()
         elif site.op == COMPILED:
-            self._hold(save, site, lossless(place.region, is_data) or _COMPILED)
+            self.holding.hold(save, lossless(place.region, is_data) or _COMPILED)
             return save
         elif site.op == CHECKPOINT:
             save.asks = tensor.requires_grad
@@ -209,7 +193,7 @@ class Packer:
         if self._consumers.function is not None:
             self._settle(found)
             return
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             self._settle(found)
 
     def _settle(self, found: list[Told]) -> None:
@@ -230,13 +214,12 @@ class Packer:
             if needed.form == LOGARITHMS and form is not None:
                 self.probabilities.add(save, form, cast(Notes, node.metadata))
             else:
-                self._hold(save, site, needed, form)
+                self.holding.hold(save, needed, form)
 
     def _settle_probabilities(self, save: Save, form: Form, weighed: bool) -> None:
         """Holds a result of log-softmax."""
-        assert save.site is not None
-        with torch._C.DisableTorchFunction():
-            self._hold(save, save.site, _WEIGHED if weighed else LOG_PROBABILITIES, form)
+        with DisableTorchFunction():
+            self.holding.hold(save, _WEIGHED if weighed else LOG_PROBABILITIES, form)
 
     def _settle_boundary(self, save: Save, decided: bool) -> None:
         """Holds an input of a checkpointed block that has run."""
@@ -244,18 +227,17 @@ class Packer:
 
     def _assume(self, save: Save, needed: Need) -> None:
         """Holds a save that no node tells of, for a need that is known otherwise."""
-        region, site = save.region, save.site
+        region = save.region
         assert region is not None
-        assert site is not None
-        with torch._C.DisableTorchFunction():
-            self._hold(save, site, lossless(region, save.is_data) or needed)
+        with DisableTorchFunction():
+            self.holding.hold(save, lossless(region, save.is_data) or needed)
 
     def keep(self, save: Save, reason: str) -> None:
         """Holds a save exactly of which no node has told."""
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             if save.site is None:
                 save.site = self._consumers.site(save.frame, "unknown", 0, 0)
-            self._leave(save, save.site, reason)
+            self.holding.leave(save, reason)
 
     def close(self) -> None:
         """Settles all that waits: the context is left."""
@@ -263,194 +245,6 @@ class Packer:
         self.probabilities.end()
         self.waiting.close()
         self._recipes.clear()  # autograd holds the hooks of a graph, and so this object, as long as the graph
-
-    def _hold(self, save: Save, site: Site, needed: Need, make: Form | None = None) -> None:
-        """Holds a save: shared with what is held already, in a code, or exactly."""
-        step = save.step
-        if needed.kind == "exact":
-            return self._leave(save, site, needed.why)
-        tensor = save.tensor
-        assert tensor is not None
-        rule = self._rules.of(site, tensor) if self._rules else None
-        if rule is not None:
-            if rule.keep:
-                return self._leave(save, site, "rule")
-            needed = ruled(needed, rule)
-        if needed.kind == "unknown":
-            return self._leave(save, site, needed.why)
-        if needed.kind == "value":
-            if site in step.inner.sites:
-                return self._leave(save, site, "read by a backward pass of forward")
-            if save.doubled:
-                return self._leave(save, site, "saved by a backward pass of forward")
-            if step.inner.is_suspected:
-                return self._leave(save, site, "an input needs a gradient; this step shows what for")
-        if save.was_changed:
-            return self._leave(save, site, "changed in place")
-        region = save.region
-        assert region is not None
-        transform = make(region, self._settings.group_size) if make is not None else None
-        form = needed.form if transform is not None else ""
-        if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
-            # What is steep enough to be coded as its exponential is too steep for its own rounding.
-            return self._leave(save, site, "log-probabilities")
-        if needed.kind == "value":
-            held = self._value(save, needed, form)
-        else:
-            held = self._held.exact(save.identity, needed.mask or needed.kind)
-        if held is not None:
-            return self._share(held, save, site)
-        encoded = self._encode(region, site, step, needed, transform)
-        if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
-            return self._leave(save, site, encoded if isinstance(encoded, str) else "code is no smaller")
-        self._add(encoded, needed, save, site, form)
-
-    def _leave(self, save: Save, site: Site, reason: str) -> None:
-        """Holds a save exactly: its tensor, or a copy where that is a small part of a large storage."""
-        tensor, step, decision = save.tensor, save.step, Decision.keep(reason)
-        assert tensor is not None
-        storage = tensor.untyped_storage()
-        if save.is_part:
-            copied = Copied(tensor, step)
-            step.ledger.record(site, decision, step.ledger.plain(save.extent, storage), copied.nbytes)
-            save.settle(copied)
-            return
-        if self._offload is not None:
-            moved = self._move(self._offload, save, site, decision)
-            if moved is not None:
-                save.settle(moved)
-                return
-        step.ledger.keep(site, decision, save.extent, storage)
-        region = None if save.was_changed else self._keep_region(save)
-        save.settle(Kept(tensor, step, region, save.identity[-1]))
-
-    def _keep_region(self, save: Save) -> Encoded | None:
-        """Has others share a region that is kept as it is, those too that hold a code of it already."""
-        region = save.region
-        if region is None or save.layout.copied or not region.is_floating_point():
-            return None
-        held = self._held
-        for encoded in held.codes(save.identity):
-            if not encoded.code.offloaded_bytes and encoded.owner is not None:
-                decision, freed = encoded.decision, encoded.give_way(region)
-                save.step.ledger.release(encoded.owner, decision, _BESIDE, freed)
-        kept = Encoded(Exact(region))
-        held.keep(save.identity, kept)
-        return kept
-
-    def _move(self, offload: Offload, save: Save, site: Site, decision: Decision) -> Packed | None:
-        """Holds a tensor exactly in the store; None if it is to stay."""
-        tensor, step = save.tensor, save.step
-        assert tensor is not None
-        place = None if save.is_data else offload.kept(tensor, site)
-        if place is None:
-            return None
-        plain = step.ledger.plain(save.extent, tensor.untyped_storage())
-        held = self._held.exact(place.identity, "moved")
-        if held is not None:
-            step.ledger.record(site, decision, plain, 0, merged=True)
-            return Packed(held, place.layout, step)
-        code = ExactCode(place.region, offload.store)
-        held = Encoded(code)
-        self._held.add_exact(place.identity, "moved", held)
-        step.ledger.record(site, decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
-        return Packed(held, place.layout, step)
-
-    def _value(self, save: Save, needed: Need, form: str) -> Held | None:
-        """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
-        held = self._held.value(save.identity, needed.least_bits, form)
-        if held is None and self._settings.derive and form not in OWN:
-            held = self._derive(save.identity, needed) or self._cast(save, needed)
-        return held
-
-    def _cast(self, save: Save, needed: Need) -> Held | None:
-        source, tensor = save.source, save.tensor
-        if source is None or tensor is None:
-            return None
-        cast = casts.identity_of_cast(source, tensor.dtype)
-        held = self._held.value(cast, needed.least_bits) or casts.derive(source, tensor, self._held, self._recipes)
-        if held is None or held.bits < needed.least_bits:
-            self._held.alias(save.identity, cast, source.region)
-            return None
-        self._held.add_value(cast, held)
-        return held
-
-    def _derive(self, identity: Identity, needed: Need) -> Held | None:
-        """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
-        recipe = self._recipes.find(identity)
-        derived = recipe.resolve() if recipe is not None else None
-        if derived is None or derived.bits < needed.least_bits:
-            return None
-        self._held.add_value(identity, derived)
-        return derived
-
-    def _share(self, held: Held, save: Save, site: Site) -> None:
-        ledger, tensor = save.step.ledger, save.tensor
-        assert tensor is not None
-        extra = held.charge() if isinstance(held, Derived) else 0
-        plain = ledger.plain(save.extent, tensor.untyped_storage())
-        decision = held.decision
-        ledger.record(site, _BESIDE if decision.codec == "keep" else decision, plain, extra, merged=True)
-        self.compressed += 1
-        save.settle(self._packed(held, save, site))
-
-    def _packed(self, held: Held, save: Save, site: Site) -> Packed:
-        step = save.step
-        if step.measurement is not None:
-            step.measurement.read_by(held, save.number)
-            return Packed(held, save.layout, step)
-        return Packed(held, save.layout, step, save.shares)
-
-    def _add(self, encoded: Encoded, needed: Need, save: Save, site: Site, form: str) -> None:
-        """Takes a new code for the region of a save."""
-        tensor, ledger = save.tensor, save.step.ledger
-        assert tensor is not None
-        if self._offload is not None and encoded.code.nbytes:
-            encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
-        code = encoded.code
-        if needed.kind == "value":
-            self._held.add_value(save.identity, encoded, form)
-            encoded.owner = site
-        else:
-            self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
-            if needed.kind == "mask":
-                self._recipes.last_mask = weakref.ref(encoded)
-        plain = ledger.plain(save.extent, tensor.untyped_storage())
-        ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
-        self.compressed += 1
-        save.settle(self._packed(encoded, save, site))
-
-    def _encode(
-        self, region: Tensor, site: Site, step: Step, needed: Need, transform: Transform | None
-    ) -> Encoded | str:
-        """A region in a code, or the reason why it has none."""
-        on_cpu = region.device.type == "cpu"
-        if needed.kind == "shape":
-            return Encoded(Blank(region))
-        if needed.kind == "mask":
-            return Encoded(Mask(region, needed.mask or BOOL))
-        if needed.kind == "integers":
-            if not on_cpu:
-                return "integer"  # its range cannot be read without waiting for the device
-            return Encoded(Integers(region, *extremes(region)))
-        return self._quantize(region, site, step, needed, transform)
-
-    def _quantize(
-        self, region: Tensor, site: Site, step: Step, needed: Need, transform: Transform | None
-    ) -> Encoded | str:
-        """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
-        settings, measurement = self._settings, step.measurement
-        bits = self._controller.width(site, needed)
-        measured = measurement is not None and needed.least_bits < min(needed.most_bits, WIDEST)
-        seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        code = quantized(region, finer(bits) if measured else bits, settings.group_size, seed, transform)
-        if region.device.type == "cpu" and code.is_poisoned():
-            return "not finite"
-        if measurement is not None and measured:
-            return measurement.hold(code, region, site, bits, needed)
-        if needed.least_bits < needed.most_bits:
-            self._controller.saw(site, region.numel(), code)
-        return Encoded(code)
 
 
 def _is_part(tensor: Tensor, min_bytes: int) -> bool:

@@ -85,9 +85,9 @@ def lossless(region: Tensor, is_data: bool) -> Need | None:
 
 def ruled(needed: Need, rule: Rule) -> Need:
     """A need within the widths that the user's rule allows; masks and integers stay what they are."""
-    if needed.kind == "unknown" and (rule.bits or rule.least_bits or rule.most_bits):
+    if needed.kind == "unknown" and (rule.bits or rule.min_bits or rule.max_bits):
         needed = VALUE
     if needed.kind != "value":
         return needed
-    least, most = rule.bits or rule.least_bits or 1, rule.bits or rule.most_bits or 8
-    return replace(needed, least_bits=min(max(least, needed.least_bits), most), most_bits=most)
+    least, most = rule.bits or rule.min_bits or 1, rule.bits or rule.max_bits or 8
+    return replace(needed, min_bits=min(max(least, needed.min_bits), most), max_bits=most)

@@ -30,8 +30,8 @@ class Rule:
         where: Called with the site and the tensor; must not keep the tensor.
         keep: Leave the tensor as it is.
         bits: Width of its code, 1 to 8.
-        least_bits: Least width.
-        most_bits: Greatest width.
+        min_bits: Least width.
+        max_bits: Greatest width.
         offload: Whether to move it to the compressor's ``offload`` store; goes with any action, or alone. If some rule
             says True, nothing else is moved; otherwise everything is but what a rule with False matches.
 
@@ -48,22 +48,22 @@ class Rule:
     where: Callable[[Site, Tensor], bool] | None = None
     keep: bool = False
     bits: int | None = None
-    least_bits: int | None = None
-    most_bits: int | None = None
+    min_bits: int | None = None
+    max_bits: int | None = None
     offload: bool | None = None
 
     def __post_init__(self) -> None:
-        widths = {"bits": self.bits, "least_bits": self.least_bits, "most_bits": self.most_bits}
+        widths = {"bits": self.bits, "min_bits": self.min_bits, "max_bits": self.max_bits}
         for name, width in widths.items():
             if width is not None and (isinstance(width, bool) or width not in range(1, 9)):
                 raise ValueError(f"{name} must be a whole number from 1 to 8, got {width!r}.")
         given = [name for name, width in widths.items() if width is not None] + ["keep"] * self.keep
         if not given and self.offload is None:
-            raise ValueError("a Rule needs an action: keep=True, bits, least_bits, most_bits or offload.")
-        if len(given) > 1 and set(given) != {"least_bits", "most_bits"}:
-            raise ValueError(f"a Rule takes one action (or least_bits with most_bits), got {', '.join(given)}.")
-        if self.least_bits is not None and self.most_bits is not None and self.least_bits > self.most_bits:
-            raise ValueError(f"least_bits must not exceed most_bits, got {self.least_bits} and {self.most_bits}.")
+            raise ValueError("a Rule needs an action: keep=True, bits, min_bits, max_bits or offload.")
+        if len(given) > 1 and set(given) != {"min_bits", "max_bits"}:
+            raise ValueError(f"a Rule takes one action (or min_bits with max_bits), got {', '.join(given)}.")
+        if self.min_bits is not None and self.max_bits is not None and self.min_bits > self.max_bits:
+            raise ValueError(f"min_bits must not exceed max_bits, got {self.min_bits} and {self.max_bits}.")
 
     def __str__(self) -> str:
         given = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -132,11 +132,11 @@ def _together(site: Site, rules: Sequence[Rule]) -> Rule:
     """One rule in place of several that match."""
     moves = {rule.offload for rule in rules if rule.offload is not None}
     acting = [
-        rule for rule in rules if rule.offload is None or rule.keep or rule.bits or rule.least_bits or rule.most_bits
+        rule for rule in rules if rule.offload is None or rule.keep or rule.bits or rule.min_bits or rule.max_bits
     ]
     actions = {(rule.keep, rule.bits) for rule in acting} or {(False, None)}
-    least = max((rule.least_bits for rule in rules if rule.least_bits is not None), default=None)
-    most = min((rule.most_bits for rule in rules if rule.most_bits is not None), default=None)
+    least = max((rule.min_bits for rule in rules if rule.min_bits is not None), default=None)
+    most = min((rule.max_bits for rule in rules if rule.max_bits is not None), default=None)
     if len(actions) > 1 or len(moves) > 1 or (least is not None and most is not None and least > most):
         raise ValueError(
             f"rules contradict each other at {site}: {' and '.join(map(str, rules))}. "
@@ -146,4 +146,4 @@ def _together(site: Site, rules: Sequence[Rule]) -> Rule:
     move = next(iter(moves), None)
     if keep or bits:
         return acting[0] if acting[0].offload is move else replace(acting[0], offload=move)
-    return Rule(least_bits=least, most_bits=most, offload=move)
+    return Rule(min_bits=least, max_bits=most, offload=move)

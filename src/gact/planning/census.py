@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._autograd import _get_sequence_nr as next_sequence_number
-from torch.utils._pytree import tree_leaves
 
 from ..autograd.inner import in_backward
+from ..autograd.internals import current_node, next_sequence_number, tree_leaves
 from ..checkpoint.blocks import find_blocks
 from .predict import Predictor, Way
 
@@ -181,7 +180,7 @@ class _Follower:
         """Adds one operation."""
         backward = in_backward()
         if backward:
-            node = torch._C._current_autograd_node()
+            node = current_node()
             number = node._sequence_nr() if node is not None else 2**63
             if number < 2**62:  # nodes that accumulate gradients have no number of their own
                 self._at = bisect_right(self._starts, number) - 1

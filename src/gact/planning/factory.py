@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import GactError
 from .subject import LossFunction
 
 
-class FactoryError(ValueError):
+class FactoryError(GactError, ValueError):
     """A factory cannot be found, or returns something else than a model and a batch; the message says what to do."""
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.overrides import TorchFunctionMode
+
+from ..autograd.internals import FakeTensorMode, function_modes
 
 
 class Fakes:
@@ -117,7 +118,7 @@ class AsOnGpuAgain:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the block."""
-        if any(isinstance(mode, AsOnGpu) for mode in _get_current_function_mode_stack()):
+        if any(isinstance(mode, AsOnGpu) for mode in function_modes()):
             return self._function(*args, **kwargs)
         with AsOnGpu():
             return self._function(*args, **kwargs)

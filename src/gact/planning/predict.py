@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from ..autograd.internals import tree_leaves
 from ..checkpoint.blocks import find_blocks
 from ..compressor import Compressor
 from ..levels import Level

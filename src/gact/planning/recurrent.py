@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from ..autograd.internals import unset_fake_temporarily
 
 LAYER = torch.ops.aten.mkldnn_rnn_layer.default
 _HIDDEN, _FIRST = 10, 14

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from ..autograd.internals import tree_leaves, tree_map
 from .fakes import Fakes
 
 LossFunction = Callable[[nn.Module, Any], Tensor]

@@ -19,11 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .. import ops  # noqa: F401 - registers the operators
+from ..autograd.internals import FakeTensor, TorchDispatchMode, tree_leaves
 from . import recurrent
 
 _ENCODERS = frozenset(

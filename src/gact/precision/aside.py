@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..autograd.internals import set_version
+
 
 @contextlib.contextmanager
 def preserved_state(model: torch.nn.Module | None, device: torch.device) -> Iterator[None]:
@@ -51,7 +53,7 @@ def _buffers(model: torch.nn.Module | None) -> Iterator[None]:
     finally:
         for buffer, version, value in buffers:
             buffer.detach().copy_(value)
-            torch._C._autograd._unsafe_set_version_counter((buffer,), (version,))
+            set_version((buffer,), (version,))
 
 
 @contextlib.contextmanager

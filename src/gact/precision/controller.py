@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -69,8 +69,7 @@ class Controller:
         self._site_of = site_of
         self._totals = Totals(0, 0)
         self._sightings = Sightings()
-        self._number = 0
-        self._ledger: Ledger | None = None
+        self._number, self._ledger = 0, cast("Ledger | None", None)
         self._measured: Measured | None = None
         self._tracking = False
         self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
@@ -78,7 +77,7 @@ class Controller:
     def width(self, site: Site, needed: Need) -> int:
         """Width of a site's codes."""
         bits = self.widths.get(site) or max(int(self.settings.bits), needed.prior_bits)
-        return min(max(bits, needed.least_bits), needed.most_bits)
+        return min(max(bits, needed.min_bits), needed.max_bits)
 
     def noise_share(self, site: Site) -> float | None:
         """Share of the predicted noise that a site's width causes; None if it was not measured."""
@@ -233,12 +232,7 @@ class Controller:
         """Scales the noise of each site with the ranges of its groups."""
         spreads, self._spreads = self._spreads, {}
         for site, seen in spreads.items():
-            finding = self.findings[site]
-            spread = sum(float(each) * numel for each, numel in seen)
-            if finding.spread > 0 and 0 < spread < math.inf:
-                noise = tuple(each * spread / finding.spread for each in finding.noise)
-                numels = tuple(numel for _, numel in seen)
-                self.findings[site] = replace(finding, numels=numels, spread=spread, noise=noise)
+            self.findings[site] = self.findings[site].followed(seen)
         return bool(spreads)
 
     def _choose(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -87,6 +88,18 @@ class Finding:
     spread: float
     noise: tuple[float, ...]
     weight: float = 1.0
+
+    def followed(self, seen: Sequence[tuple[Tensor | float, int]]) -> Finding:
+        """The same with the noise that goes by ranges seen since.
+
+        Args:
+            seen: Mean squared range of the groups, and elements, of each tensor.
+        """
+        spread = sum(float(each) * numel for each, numel in seen)
+        if not (self.spread > 0 and 0 < spread < math.inf):
+            return self
+        noise = tuple(each * spread / self.spread for each in self.noise)
+        return replace(self, numels=tuple(numel for _, numel in seen), spread=spread, noise=noise)
 
     def blended(self, before: Finding | None) -> Finding:
         """The geometric mean with what was known before, since a measurement is one sample of a random quantity."""

@@ -50,6 +50,11 @@ class Measured:
     ledger: Ledger
     measurement: Measurement
 
+    @property
+    def totals(self) -> Totals:
+        """Bytes of the step, finer codes included."""
+        return Totals(self.ledger.plain_bytes, self.ledger.kept_bytes)
+
 
 class Measurement:
     """The samples of one step, taken while it is packed, and what backward passes tell of them.
@@ -80,7 +85,7 @@ class Measurement:
         sample = self._samples.get(site)
         if sample is None:
             sample = self._samples[site] = Sample(
-                needed.least_bits, needed.most_bits, max(needed.prior_bits, needed.least_bits), bits
+                needed.min_bits, needed.max_bits, max(needed.prior_bits, needed.min_bits), bits
             )
         numel = region.numel()
         sample.shape = tuple(region.shape)

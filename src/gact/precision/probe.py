@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..autograd.internals import graph_task
 from .graph import leaves_of
 
 SAMPLES = 1 << 15
@@ -42,7 +43,7 @@ def is_measuring() -> bool:
 
     For hooks on tensors and modules that count, log or send: a step that measures calls them several times.
     """
-    return torch._C._current_graph_task_id() in _running or threading.get_ident() in _callers
+    return graph_task() in _running or threading.get_ident() in _callers
 
 
 class Probe:
@@ -111,7 +112,7 @@ class Probe:
 
 
 def _start(started: list[int]) -> None:
-    started.append(torch._C._current_graph_task_id())
+    started.append(graph_task())
     _running.update(started)
 
 

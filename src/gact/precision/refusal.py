@@ -12,10 +12,11 @@ import sys
 
 from torch import Tensor, nn
 
+from ..errors import GactError
 from .graph import nodes_of
 
 
-class RefusedError(ValueError):
+class RefusedError(GactError, ValueError):
     """A measurement is refused; the message is the reason."""
 
 

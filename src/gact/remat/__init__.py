@@ -1,1 +1,8 @@
-"""TODO."""
+"""Tensors that are made again from others that are held, instead of being held themselves.
+
+* ``rules``: which ops can be run again, and how; a new one is a line in its tables.
+* ``observer``, ``recipes``: watch those ops run and note how their results were made.
+* ``derived``, ``sources``, ``made``: what autograd holds then, and how it is rebuilt.
+* ``curvature``, ``shifted``: what keeps a function of rounded values right on average.
+* ``casts``: copies that autocast makes.
+"""

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import maybe_current_level as transform_level
 
+from ..autograd.internals import transform_level
 from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
 from ..saved.kept import Kept
@@ -40,14 +40,16 @@ class Observer:
 
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
-        least = self._min_bytes
+        least, is_large = self._min_bytes, False
         for value in args:
             # Small calls are most of all calls: leave at the first look.
-            if (value.nbytes >= least) if isinstance(value, Tensor) else isinstance(value, (list, tuple)):
-                break
-        else:
-            return self._op(func, args, kwargs)
-        if not torch.is_grad_enabled() or transform_level() is not None:
+            if not isinstance(value, Tensor):
+                is_large |= isinstance(value, (list, tuple))
+            elif value.layout is not torch.strided:
+                return self._op(func, args, kwargs)  # a sparse tensor has no bytes of its own to be asked for
+            elif value.nbytes >= least:
+                is_large = True
+        if not is_large or not torch.is_grad_enabled() or transform_level() is not None:
             return self._op(func, args, kwargs)
         if func not in makers.OVERWRITING:
             result = self._op(func, args, kwargs)
@@ -92,7 +94,9 @@ class Observer:
         return [locate(source) if source.layout is torch.strided else None for source in sources]
 
     def _is_of_interest(self, result: Any) -> bool:
-        return type(result) in PLAIN and result.requires_grad and result.nbytes >= self._min_bytes
+        if type(result) not in PLAIN or result.layout is not torch.strided:
+            return False
+        return bool(result.requires_grad and result.nbytes >= self._min_bytes)
 
     def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
         place = locate(result)
@@ -122,7 +126,7 @@ class Observer:
 
 def _is_small(source: Tensor, result: Tensor) -> bool:
     """Whether a source may be copied for the sake of rebuilding a result."""
-    return source.nbytes * _COPY_SHARE <= result.nbytes
+    return source.layout is torch.strided and source.nbytes * _COPY_SHARE <= result.nbytes
 
 
 def _statistics(result: Tensor) -> list[Link | None]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
+from ..autograd.internals import StorageWeakRef
 from ..codecs.layout import Layout
 from ..saved.held import HeldRegions
 from ..saved.identity import Identity, Place

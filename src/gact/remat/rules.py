@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..autograd.internals import CURVES
 from ..codecs.lines import NORMS, Lines
 from ..records import argument
 
@@ -218,11 +219,7 @@ _WITH_OUT: dict[str, Callable[..., Tensor]] = {
     "subtract": torch.sub,
     "mul": torch.mul,
     "multiply": torch.mul,
-    "gelu": torch._C._nn.gelu,
-    "silu": torch._C._nn.silu,
-    "mish": torch._C._nn.mish,
-    "elu": torch._C._nn.elu,
-    "softplus": torch._C._nn.softplus,
+    **CURVES,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }

@@ -1,1 +1,10 @@
-"""What autograd holds instead of a tensor."""
+"""What autograd holds instead of a tensor, and what a step counts.
+
+* ``save``: one saved tensor, from the hook on. ``waiting``, ``boundaries``, ``probabilities``: where it waits until it
+  is known what backward reads of it.
+* ``kept``, ``encoded``, ``packed``: the tensor itself or a copy; a region as codes; one tensor's view of a region.
+* ``identity``, ``held``, ``sharing``: when two tensors are the same, so that nothing is held or decoded twice.
+* ``parameters``: tells weights from activations. ``origins``: which rounded codes a tensor comes from.
+* ``steps``, ``ledger``: which saves belong together, and their bytes.
+* ``unpacking``: the hook that gives a tensor back.
+"""

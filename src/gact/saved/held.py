@@ -50,19 +50,19 @@ class HeldRegions:
         """Whether the values of some region of a storage may be held: a first look that costs little."""
         return storage in self._storages
 
-    def value(self, identity: Identity, least_bits: int = 1, form: str = "") -> Held | None:
+    def value(self, identity: Identity, min_bits: int = 1, form: str = "") -> Held | None:
         """What gives the values of a region with at least that many bits, or None.
 
         Args:
             identity: Of the region.
-            least_bits: Least width of its codes.
+            min_bits: Least width of its codes.
             form: The form in which they must be coded; ``""`` for any in which all values come back.
         """
         if identity[0] not in self._storages:
             return None
         for kind in (form or "value", "wide", EXACT) if form not in OWN else (form, EXACT):
             held = self._values.get((identity, kind))
-            if held is not None and held.bits >= least_bits and (not form or kind != "wide"):
+            if held is not None and held.bits >= min_bits and (not form or kind != "wide"):
                 return held
         return None
 

@@ -9,8 +9,8 @@ holds the values of the forward pass, so its gradient is right whatever happened
 from __future__ import annotations
 
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
+from ..autograd.internals import StorageWeakRef
 from ..codecs.exact import changed_in_place
 from ..codecs.layout import region_of
 from .encoded import Encoded

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
+from ..autograd.internals import FakeTensor, StorageWeakRef
 from ..codecs.layout import region_of
 from ..records import Arguments
 
@@ -57,7 +56,9 @@ class Parameters:
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether the tensor is a parameter, or lies in the storage of a parameter or buffer of the model."""
-        return type(tensor) is torch.nn.Parameter or tensor.untyped_storage()._cdata in self._storages
+        if type(tensor) is torch.nn.Parameter:
+            return True
+        return tensor.layout is torch.strided and tensor.untyped_storage()._cdata in self._storages
 
     def reason(self, tensor: Tensor, arguments: Arguments) -> str:
         """Why a tensor is no activation: "parameter", "leaf", or "" if it is one.

@@ -46,6 +46,7 @@ class Save:
         doubled: Whether a backward pass inside of forward saves it.
         is_data: Whether no op made it.
         source: Where that lies of which it is autocast's copy, if it is one.
+        middle: The number from which its reader takes the squared distance, where it is coded as a value all the same.
         shares: Whether it may be given the tensor that another save of the region was given.
         missed: How often it was looked for in vain.
         result: What gives it back, once it is settled.
@@ -61,6 +62,7 @@ class Save:
         "is_data",
         "is_part",
         "layout",
+        "middle",
         "missed",
         "number",
         "queue",
@@ -89,8 +91,15 @@ class Save:
         self.asks: bool
         self.doubled: bool
         self.shares = False
+        self.middle: float | None = None
         self.is_data: bool
         self.source: Place | None = None
+
+    @property
+    def place(self) -> Site:
+        """Its site, once that is known."""
+        assert self.site is not None
+        return self.site
 
     @property
     def was_changed(self) -> bool:

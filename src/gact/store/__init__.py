@@ -1,4 +1,8 @@
-"""Where packed data lives between forward and backward: on the device, in host memory, in a file."""
+"""Where packed data lives between forward and backward: on the device, in host memory, in a file.
+
+To add a store, write a ``base.Store`` (``put`` gives a ``Ticket``, which gives the data back) and have ``choose``
+open it for a value of ``offload=``.
+"""
 
 from .base import Store, Ticket
 from .choose import open_store

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from ..errors import GactWarning
 from .base import Store
 from .device import DeviceStore
 from .disk import DiskStore
@@ -48,7 +49,7 @@ def open_store(offload: str | None) -> Store:
         warnings.warn(
             f"offload={offload!r} saves no memory: {directory} is a {kind}, which lies in memory. Choose a directory "
             "on a disk, as in offload='disk:/scratch'.",
-            UserWarning,
+            GactWarning,
             stacklevel=3,
         )
     return DiskStore(directory)

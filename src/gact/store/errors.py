@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from ..errors import GactError
 
-class StoreError(RuntimeError):
+
+class StoreError(GactError, RuntimeError):
     """A store cannot take or give back data."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ...errors import GactWarning
 from .. import schema
 from ..reference import exact as reference_exact
 from ..reference import groups as reference
@@ -34,6 +35,7 @@ def kernels() -> Mapping[str, Callable[..., Any]]:
         warnings.warn(
             f"gact: the kernels for GPUs need Triton, which does not load ({error}). Plain torch runs instead: the "
             "same numbers, many times slower. Install it with `pip install triton`.",
+            GactWarning,
             stacklevel=2,
         )
         return MappingProxyType(_REFERENCE)

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...checks import check_choice, check_count, check_memory
+from ...errors import GactError
 from ...levels import LEVELS, level_of
 from ...memory.resident import resident_bytes
 from .guess import Law, predictor_of
@@ -37,7 +38,7 @@ _POLL = 0.02
 AVAILABLE = tuple(LEVELS)
 
 
-class MaxBatchError(RuntimeError):
+class MaxBatchError(GactError, RuntimeError):
     """An attempt failed for another reason than memory; the message has what it printed."""
 
 

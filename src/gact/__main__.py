@@ -1,0 +1,5 @@
+"""``python -m gact`` is the command ``gact``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,97 @@
+"""Names of torch that begin with an underscore: the only place that imports them.
+
+A release may drop or change any of them. ``tests/test_internals.py`` names them all, so that a new release says at once
+what is gone; below stands what each is for and what there is without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._C import DisableTorchFunction as _DisableTorchFunction
+from torch._C import _DisableTorchDispatch
+from torch._C._autograd import _get_sequence_nr, _unsafe_set_version_counter
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, maybe_current_level
+from torch._subclasses import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+__all__ = [
+    "CURVES",
+    "DisableTorchDispatch",
+    "DisableTorchFunction",
+    "FakeTensor",
+    "FakeTensorMode",
+    "StorageWeakRef",
+    "TorchDispatchMode",
+    "current_node",
+    "function_modes",
+    "get_unwrapped",
+    "graph_task",
+    "has_kernel",
+    "hooks_refusal",
+    "is_wrapped",
+    "next_sequence_number",
+    "node_class",
+    "pop_hooks",
+    "push_hooks",
+    "set_version",
+    "top_hooks",
+    "trace_of_now",
+    "transform_level",
+    "tree_leaves",
+    "tree_map",
+    "unset_fake_temporarily",
+]
+
+DisableTorchFunction = _DisableTorchFunction
+"""What runs inside calls no function mode. Without it, our looks at tensors would count as the user's ops."""
+DisableTorchDispatch = _DisableTorchDispatch
+"""The same of dispatch modes."""
+
+function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
+"""The function modes that are active, the innermost last."""
+
+top_hooks: Callable[[bool], Any] = torch._C._autograd._top_saved_tensors_default_hooks
+"""The pair of saved-tensor hooks that autograd would call. Without it, nobody could tell whether ours is called."""
+push_hooks: Callable[[Any, Any], None] = torch._C._autograd._push_saved_tensors_default_hooks
+"""Puts a pair on the stack. Without it: the public context manager, which can take off no other pair than the last."""
+pop_hooks: Callable[[], None] = torch._C._autograd._pop_saved_tensors_default_hooks
+hooks_refusal: Callable[[], str | None] = torch._C._autograd._saved_tensors_hooks_get_disabled_error_message
+"""Why hooks are refused here, as inside ``torch.func``; None if they are not."""
+
+graph_task: Callable[[], int] = torch._C._current_graph_task_id
+"""Number of the backward pass that this thread runs; -1 for none. Without it: nothing tells forward from backward."""
+current_node: Callable[[], Any] = torch._C._current_autograd_node
+"""The node that is running. Without it, profiles of memory do not name who made a tensor in backward."""
+next_sequence_number: Callable[[], int] = _get_sequence_nr
+"""Number of the next node of this thread. Without it: every look for a save goes back to the beginning of the graph."""
+set_version: Callable[[Any, Any], None] = _unsafe_set_version_counter
+"""Sets a tensor's version. Without it, buffers that a measurement restores count as changed in place."""
+
+trace_of_now: Callable[[], Any] = torch._C._get_tracing_state
+"""What ``torch.jit.trace`` records now; None if it does not."""
+is_wrapped: Callable[[Any], bool] = is_functorch_wrapped_tensor
+"""Whether a transform of ``torch.func`` has wrapped a tensor."""
+transform_level: Callable[[], int | None] = maybe_current_level
+"""How many of those transforms are running; None for none."""
+
+CURVES: dict[str, Callable[..., Any]] = {
+    name: getattr(torch._C._nn, name) for name in ("gelu", "silu", "mish", "elu", "softplus")
+}
+"""Functions that can write into memory they are given. Without them rebuilding takes one tensor more."""
+
+
+def node_class(name: str) -> Any:
+    """The class of autograd's nodes of that name, or None; nodes of torch alone have one."""
+    return getattr(torch._C._functions, name, None)
+
+
+def has_kernel(operator: str, key: str) -> bool:
+    """Whether an operator has a kernel of its own for a dispatch key."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))

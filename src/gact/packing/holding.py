@@ -1,0 +1,276 @@
+"""How a save is held: shared with what is held already, rebuilt, as a cast, in a code, elsewhere, or as it is."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from ..codecs import keys as streams
+from ..codecs.blank import Blank
+from ..codecs.exact import Exact
+from ..codecs.forms import Form, quantized
+from ..codecs.groups import Groups
+from ..codecs.integers import Integers, extremes
+from ..codecs.masks import Mask
+from ..codecs.transforms import Transform
+from ..operators.forms import LOGARITHMS, MIDDLES, OWN
+from ..operators.need import Need
+from ..precision.measurement import finer
+from ..records import Decision, Settings, Site
+from ..remat import casts
+from ..remat.derived import Derived
+from ..remat.recipes import Recipes
+from ..remat.squared import Squared
+from ..saved.base import Held
+from ..saved.encoded import Encoded
+from ..saved.held import WIDEST, HeldRegions
+from ..saved.identity import Identity
+from ..saved.kept import Copied, Kept
+from ..saved.packed import Packed
+from ..saved.save import Save
+from .offload import ExactCode, Movable, Offload
+from .policy import BOOL, ruled
+from .rules import Rules
+
+_BESIDE = Decision.keep("kept by another save")
+
+
+class Widths(Protocol):
+    """Who chooses the width of every site."""
+
+    def width(self, site: Site, needed: Need) -> int:
+        """Width of a site's codes."""
+        ...
+
+    def saw(self, site: Site, numel: int, code: Groups) -> None:
+        """Notes the code that a site was given in an ordinary step."""
+        ...
+
+
+class Holding:
+    """The ways to hold a save, of one context.
+
+    Args:
+        settings: Group size, seed, whether to rebuild.
+        controller: Chooses widths.
+        held: Regions that are held already.
+        recipes: How tensors were made that can be rebuilt.
+        rules: What the user wants for some tensors.
+        offload: Moves what is packed elsewhere; None if it stays.
+
+    Attributes:
+        compressed: Saves that are not held as they were.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        controller: Widths,
+        held: HeldRegions,
+        recipes: Recipes,
+        rules: Rules,
+        offload: Offload | None,
+    ) -> None:
+        self.compressed = 0
+        self._settings = settings
+        self._controller = controller
+        self._held = held
+        self._recipes = recipes
+        self._rules = rules
+        self._offload = offload
+
+    def hold(self, save: Save, needed: Need, make: Form | None = None) -> None:
+        """Holds a save in the first way that serves: as what is held already, rebuilt, cast, in a code, or exactly.
+
+        Args:
+            save: The save, whose site is known.
+            needed: What must survive of it.
+            make: Makes the transform that its node calls for.
+        """
+        step, site = save.step, save.place
+        if needed.kind == "exact":
+            return self.leave(save, needed.why)
+        tensor = save.tensor
+        assert tensor is not None
+        rule = self._rules.of(site, tensor) if self._rules else None
+        if rule is not None:
+            if rule.keep:
+                return self.leave(save, "rule")
+            needed = ruled(needed, rule)
+        if needed.kind == "unknown":
+            return self.leave(save, needed.why)
+        if needed.kind == "value":
+            if site in step.inner.sites:
+                return self.leave(save, "read by a backward pass of forward")
+            if save.doubled:
+                return self.leave(save, "saved by a backward pass of forward")
+            if step.inner.is_suspected:
+                return self.leave(save, "an input needs a gradient; this step shows what for")
+        if save.was_changed:
+            return self.leave(save, "changed in place")
+        region = save.region
+        assert region is not None
+        transform = make(region, self._settings.group_size) if make is not None else None
+        form = needed.form if transform is not None else ""
+        save.middle = None if form else MIDDLES.get(needed.form)
+        if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
+            # What is steep enough to be coded as its exponential is too steep for its own rounding.
+            return self.leave(save, "log-probabilities")
+        if needed.kind == "value":
+            held = self._value(save, needed, form)
+        else:
+            held = self._held.exact(save.identity, needed.mask or needed.kind)
+        if held is not None:
+            return self._share(held, save)
+        encoded = self._encode(region, save, needed, transform)
+        if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
+            return self.leave(save, encoded if isinstance(encoded, str) else "code is no smaller")
+        self._add(encoded, needed, save, form)
+
+    def leave(self, save: Save, reason: str) -> None:
+        """Holds a save exactly: its tensor, or a copy where that is a small part of a large storage."""
+        tensor, step, site, decision = save.tensor, save.step, save.place, Decision.keep(reason)
+        assert tensor is not None
+        storage = tensor.untyped_storage()
+        if save.is_part:
+            copied = Copied(tensor, step)
+            step.ledger.record(site, decision, step.ledger.plain(save.extent, storage), copied.nbytes)
+            save.settle(copied)
+            return
+        if self._offload is not None:
+            moved = self._move(self._offload, save, decision)
+            if moved is not None:
+                save.settle(moved)
+                return
+        step.ledger.keep(site, decision, save.extent, storage)
+        region = None if save.was_changed else self._keep_region(save)
+        save.settle(Kept(tensor, step, region, save.identity[-1]))
+
+    def _keep_region(self, save: Save) -> Encoded | None:
+        """Has others share a region that is kept as it is, those too that hold a code of it already."""
+        region = save.region
+        if region is None or save.layout.copied or not region.is_floating_point():
+            return None
+        held = self._held
+        for encoded in held.codes(save.identity):
+            if not encoded.code.offloaded_bytes and encoded.owner is not None:
+                decision, freed = encoded.decision, encoded.give_way(region)
+                save.step.ledger.release(encoded.owner, decision, _BESIDE, freed)
+        kept = Encoded(Exact(region))
+        held.keep(save.identity, kept)
+        return kept
+
+    def _move(self, offload: Offload, save: Save, decision: Decision) -> Packed | None:
+        """Holds a tensor exactly in the store; None if it is to stay."""
+        tensor, step, site = save.tensor, save.step, save.place
+        assert tensor is not None
+        place = None if save.is_data else offload.kept(tensor, site)
+        if place is None:
+            return None
+        plain = step.ledger.plain(save.extent, tensor.untyped_storage())
+        held = self._held.exact(place.identity, "moved")
+        if held is not None:
+            step.ledger.record(site, decision, plain, 0, merged=True)
+            return Packed(held, place.layout, step)
+        code = ExactCode(place.region, offload.store)
+        held = Encoded(code)
+        self._held.add_exact(place.identity, "moved", held)
+        step.ledger.record(site, decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
+        return Packed(held, place.layout, step)
+
+    def _value(self, save: Save, needed: Need, form: str) -> Held | None:
+        """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
+        held = self._held.value(save.identity, needed.min_bits, form)
+        if held is None and self._settings.derive and form not in OWN:
+            held = self._derive(save.identity, needed) or self._cast(save, needed)
+        return held
+
+    def _cast(self, save: Save, needed: Need) -> Held | None:
+        source, tensor = save.source, save.tensor
+        if source is None or tensor is None:
+            return None
+        cast = casts.identity_of_cast(source, tensor.dtype)
+        held = self._held.value(cast, needed.min_bits) or casts.derive(source, tensor, self._held, self._recipes)
+        if held is None or held.bits < needed.min_bits:
+            self._held.alias(save.identity, cast, source.region)
+            return None
+        self._held.add_value(cast, held)
+        return held
+
+    def _derive(self, identity: Identity, needed: Need) -> Held | None:
+        """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
+        recipe = self._recipes.find(identity)
+        derived = recipe.resolve() if recipe is not None else None
+        if derived is None or derived.bits < needed.min_bits:
+            return None
+        self._held.add_value(identity, derived)
+        return derived
+
+    def _share(self, held: Held, save: Save) -> None:
+        ledger, tensor = save.step.ledger, save.tensor
+        assert tensor is not None
+        extra = held.charge() if isinstance(held, Derived) else 0
+        plain = ledger.plain(save.extent, tensor.untyped_storage())
+        decision = held.decision
+        ledger.record(save.place, _BESIDE if decision.codec == "keep" else decision, plain, extra, merged=True)
+        self.compressed += 1
+        save.settle(self._packed(held, save))
+
+    def _packed(self, held: Held, save: Save) -> Packed:
+        step = save.step
+        if step.measurement is not None:
+            step.measurement.read_by(held, save.number)
+            return Packed(held, save.layout, step)
+        if save.middle is not None and isinstance(held, Encoded) and held.is_narrow:
+            return Packed(Squared(held, save.middle), save.layout, step)
+        return Packed(held, save.layout, step, save.shares)
+
+    def _add(self, encoded: Encoded, needed: Need, save: Save, form: str) -> None:
+        """Takes a new code for the region of a save."""
+        tensor, ledger, site = save.tensor, save.step.ledger, save.place
+        assert tensor is not None
+        if self._offload is not None and encoded.code.nbytes:
+            encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
+        code = encoded.code
+        if needed.kind == "value":
+            self._held.add_value(save.identity, encoded, form)
+            encoded.owner = site
+        else:
+            self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
+            if needed.kind == "mask":
+                self._recipes.last_mask = weakref.ref(encoded)
+        plain = ledger.plain(save.extent, tensor.untyped_storage())
+        ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
+        self.compressed += 1
+        save.settle(self._packed(encoded, save))
+
+    def _encode(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
+        """A region in a code, or the reason why it has none."""
+        on_cpu = region.device.type == "cpu"
+        if needed.kind == "shape":
+            return Encoded(Blank(region))
+        if needed.kind == "mask":
+            return Encoded(Mask(region, needed.mask or BOOL))
+        if needed.kind == "integers":
+            if not on_cpu:
+                return "integer"  # its range cannot be read without waiting for the device
+            return Encoded(Integers(region, *extremes(region)))
+        return self._quantize(region, save, needed, transform)
+
+    def _quantize(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
+        """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
+        site, step, settings = save.place, save.step, self._settings
+        measurement = step.measurement
+        bits = self._controller.width(site, needed)
+        measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
+        seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
+        code = quantized(region, finer(bits) if measured else bits, settings.group_size, seed, transform)
+        if region.device.type == "cpu" and code.is_poisoned():
+            return "not finite"
+        if measurement is not None and measured:
+            return measurement.hold(code, region, site, bits, needed)
+        if needed.min_bits < needed.max_bits:
+            self._controller.saw(site, region.numel(), code)
+        return Encoded(code)

@@ -1,0 +1,35 @@
+"""Files that the docs name are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMED = re.compile(r"`([\w./-]+\.(?:py|cpp|h|csv|md|toml|yml))`")
+FOLDERS = (
+    "",
+    "src/gact",
+    "docs",
+    "csrc",
+    "csrc/kernels",
+    "benchmarks",
+    "benchmarks/results",
+    "benchmarks/cases",
+    "tests",
+)
+MADE_BY_USERS = {"train.py"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page):
+    named = set(NAMED.findall(page.read_text())) - MADE_BY_USERS
+    assert [name for name in sorted(named) if not any((ROOT / folder / name).exists() for folder in FOLDERS)] == []
+
+
+def test_every_room_says_what_it_is_for():
+    rooms = [path for path in (ROOT / "src/gact").iterdir() if (path / "__init__.py").exists()]
+    assert len(rooms) > 10
+    for room in rooms:
+        assert len((room / "__init__.py").read_text().split('"""')[1]) > 40, room.name
