@@ -89,6 +89,11 @@ def images() -> Tensor:
     return draw(5, 12, 7, 9) * torch.logspace(-4, 4, 12)[:, None, None]
 
 
+def images_of_channels() -> Tensor:
+    """Channels from 1e-2 to 1e2, innermost in memory."""
+    return draw(410, 320) * torch.logspace(-2, 2, 320)[torch.randperm(320, generator=torch.Generator().manual_seed(2))]
+
+
 def log_probabilities(*size: int, dim: int, loss: float | None = None) -> Tensor:
     """Of random logits, or of those of a classifier that is sure."""
     logits = draw(*size).movedim(dim, -1).clone()
@@ -113,6 +118,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "rows": lambda: (quiet_rows(37, 192), None),
     "rows, transposed": lambda: (quiet_rows(37, 192).t(), None),
     "rows of images": lambda: (images(), None),
+    "columns": lambda: (images_of_channels(), None),
     "rows, long": lambda: (quiet_rows(9, 1003), None),
     "layer norm": lambda: norm_case(quiet_rows(8, 9, 192), layer_norm, "NativeLayerNormBackward0"),
     "layer norm, permuted": lambda: norm_case(images().permute(0, 2, 3, 1), layer_norm, "NativeLayerNormBackward0"),

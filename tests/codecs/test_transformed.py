@@ -140,6 +140,8 @@ def test_values_that_are_measured_are_those_that_are_quantized(case):
     variance = variance_by_width(code, case[0], 5)
     assert variance.shape == (8,)
     assert (variance[:-1] > variance[1:]).all()
+    if case[0].numel() > 2**15:
+        pytest.skip("only some of its groups are measured")
     # Of all groups, here: what codes are off by before the transform is undone.
     values = code.sample(case[0])
     rounded = torch.empty_like(values)

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
+from .columns import by_columns
 from .groups import Groups
 from .probabilities import LogProbabilities, Probabilities, are_sharp
 from .slopes import Slope, is_needed
@@ -29,14 +30,14 @@ def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | N
         group_size: Elements per group.
         seed: Key of the random stream.
         form: What its consumer reads of it; without one, or where that does not suit, the region itself is quantized,
-            with its rows scaled where they need it.
+            with its channels normalised or its rows scaled where they need it.
     """
     return quantized(region, bits, group_size, seed, form and form(region, group_size))
 
 
 def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None) -> Groups:
     """The same for a transform that a form has made for the region, or None."""
-    transform = transform or row_scaled(region, group_size)
+    transform = transform or by_columns(region, group_size) or row_scaled(region, group_size)
     if transform is None:
         return Groups(region, bits, group_size, seed)
     return Transformed(region, bits, group_size, seed, transform)

@@ -1,0 +1,143 @@
+"""Channels of trained networks that are very different in size, coded each in its own deviations.
+
+NOTE: Why
+A trained network has a few channels that are fifty times as large as the others, or that lie far from zero. In a group
+that reaches over channels they set the step for all, and the small ones drown, though the weights that read them have
+grown with them. So each channel is coded less its mean and over its deviation, both estimated from some of the rows.
+Any estimate will do, since what is divided by it is multiplied by it again; on these rows it is seen whether it pays.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..autograd.internals import FakeTensor
+from .channels import channels_of, in_memory
+from .chunks import flat_of
+from .normalised import Figures, Normalised
+
+_LEAST = 2**17
+"""Elements of a region that is looked at: of a smaller one the look would cost more than its code."""
+_LONGEST = 2**16
+_GLANCE, _ROWS = 8, 64
+"""So many rows are looked at first, and if that is promising."""
+_PROMISING = 2.0
+_GAIN = 4.0
+"""How many times less noise the channels must have, each against its own size and on average, for it to pay."""
+_NO_WORSE = 1.25
+"""How many times the noise of all together may be."""
+_FLOOR = 2.0**-6
+"""A channel counts as no smaller than this against the others of its group: what was not seen of it may be larger."""
+_WIDTH = 6.0
+"""Range of a group, in deviations, of numbers that are alike."""
+
+
+def by_columns(region: Tensor, group_size: int) -> Normalised | None:
+    """The transform of a region by channels, which are its innermost dimensions; None where little would be gained.
+
+    On devices, where looking would wait, and without data there is none.
+
+    Args:
+        region: A dense region of a float dtype.
+        group_size: Elements of a group.
+    """
+    if region.numel() < _LEAST or region.device.type != "cpu" or region.dtype == torch.float64:
+        return None
+    if type(region) is FakeTensor:
+        return None
+    size, stride = region.size(), region.stride()
+    inner, length = _innermost(size, stride, group_size)
+    rows = region.numel() // length
+    if length < group_size or length > _LONGEST or rows < _ROWS:
+        return None
+    table = flat_of(region.detach()).view(rows, length)
+    if not _is_promising(_some(table, _GLANCE), group_size):
+        return None
+    sample = _some(table, _ROWS)
+    variance, mean = _of_channels(sample)
+    deviation = variance.sqrt()
+    typical = _grouped(variance[None], group_size).mean(2)[0].sqrt()
+    deviation = torch.maximum(deviation, (typical * _FLOOR).repeat_interleave(group_size)[:length])
+    if not _are_sane(deviation, mean) or not _pays(sample, mean, deviation, group_size):
+        return None
+    rstd = deviation.reciprocal()
+    shape = [size[dim] if dim in inner else 1 for dim in range(len(size))]
+    channels = channels_of(size, stride, torch.Size(shape))
+    if channels is None:
+        return None
+    held = rstd.nbytes + mean.nbytes
+    rstd, mean = (_shaped(each, inner, size, shape) for each in (rstd, mean))
+    return Normalised(channels, Figures(size, stride, rstd, mean, held))
+
+
+def _innermost(size: torch.Size, stride: tuple[int, ...], least: int) -> tuple[list[int], int]:
+    """The innermost dimensions that have together as many elements as a group, as they lie in memory, and how many."""
+    inner: list[int] = []
+    length = 1
+    for dim in reversed(in_memory(size, stride)):
+        if length >= least:
+            break
+        inner.insert(0, dim)
+        length *= size[dim]
+    return inner, length
+
+
+def _some(table: Tensor, count: int) -> Tensor:
+    """So many rows, a golden section of all from one to the next: no rhythm of the data has that step."""
+    rows = len(table)
+    step = max(int(rows * 0.618), 1)
+    while math.gcd(step, rows) > 1:
+        step += 1
+    return table.index_select(0, torch.tensor([number * step % rows for number in range(count)])).float()
+
+
+def _of_channels(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance and mean of each channel; torch's own variance over rows takes twenty times as long."""
+    mean = sample.mean(0)
+    return (sample - mean).square_().sum(0).div_(len(sample) - 1), mean
+
+
+def _is_promising(sample: Tensor, group_size: int) -> bool:
+    """Whether groups are wider than their channels are, in a few rows."""
+    channels = _of_channels(sample)[0].mean()
+    ranges = _ranges(sample, group_size).square().mean()
+    return bool(ranges > _PROMISING * _WIDTH**2 * channels)
+
+
+def _pays(sample: Tensor, mean: Tensor, deviation: Tensor, group_size: int) -> bool:
+    """Whether channels have much less noise, and all together not more, in groups of rows that were looked at."""
+    variance = _grouped(deviation.square()[None], group_size)[0]
+    # Mean over rows of the squared range of a group: what the noise of its elements is in proportion to.
+    plain = _ranges(sample, group_size).square().mean(0)
+    normal = _ranges((sample - mean) / deviation, group_size).square().mean(0)
+    alone = (plain[:, None] / variance).clamp(max=1e6).mean()
+    together = (normal * variance.mean(1)).sum()
+    return bool(alone > _GAIN * normal.mean()) and bool(together < _NO_WORSE * plain.sum())
+
+
+def _ranges(table: Tensor, group_size: int) -> Tensor:
+    """Range of every group of neighbours of every row."""
+    groups = _grouped(table, group_size)
+    return groups.amax(2) - groups.amin(2)  # several times as fast as both at once
+
+
+def _grouped(table: Tensor, group_size: int) -> Tensor:
+    """Rows cut into groups; the last one has some elements of the one before."""
+    length = table.shape[1]
+    missing = -length % group_size
+    whole = torch.cat((table[:, : length - group_size + missing], table[:, length - group_size :]), 1)
+    return (whole if missing else table).view(len(table), -1, group_size)
+
+
+def _are_sane(deviation: Tensor, mean: Tensor) -> bool:
+    least, most = torch.aminmax(deviation)
+    return float(least) > 1e-30 and float(most) < 1e30 and bool(mean.isfinite().all())
+
+
+def _shaped(figures: Tensor, inner: list[int], size: torch.Size, shape: list[int]) -> Tensor:
+    """Figures of channels in memory order, in a shape that broadcasts to the region."""
+    order = sorted(range(len(inner)), key=inner.__getitem__)
+    return figures.view([size[dim] for dim in inner]).permute(order).reshape(shape)

@@ -1,0 +1,72 @@
+"""Channels that are coded in their own deviations: when, and what they gain."""
+
+import pytest
+import torch
+from edge_cases import draw
+
+from gact.codecs import forms
+from gact.codecs.columns import by_columns
+from gact.codecs.groups import Groups
+from gact.codecs.transformed import Transformed
+
+ROWS, WIDTH = 960, 384
+
+
+def outliers(*lead, width=WIDTH):
+    """Channels of one size, but for one in fifty that is fifty times as large, and some that lie far from zero."""
+    scales, shifts = torch.ones(width), torch.zeros(width)
+    scales[::50], shifts[7::60] = 50.0, 30.0
+    return draw(*lead, width) * scales + shifts
+
+
+def error(region, bits=4, plain=False):
+    """Squared error of each channel against its variance, on average."""
+    code = Groups(region, bits, 256, 5) if plain else forms.encode(region, bits, 256, 5)
+    back = code.decode(tuple(region.shape), region.stride())
+    flat, off = (each.reshape(-1, region.shape[-1]).double() for each in (region, back - region))
+    return float((off.square().mean(0) / flat.var(0)).mean())
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_small_channels_no_longer_drown(bits):
+    region = outliers(10, 96)
+    assert isinstance(forms.encode(region, bits, 256, 5), Transformed)
+    assert error(region, bits) < error(region, bits, plain=True) / 100
+
+
+def test_channels_that_are_alike_have_the_plain_code():
+    assert by_columns(draw(ROWS, WIDTH), 256) is None
+    assert by_columns(torch.nn.functional.gelu(draw(ROWS, WIDTH)), 256) is None
+
+
+def test_rows_that_differ_are_no_channels():
+    assert by_columns(draw(ROWS, WIDTH) * draw(ROWS, 1).exp(), 256) is None
+
+
+def test_rows_with_a_rhythm_do_not_mislead():
+    """Every 48th row is the first of a sentence, and unlike the others."""
+    region = draw(ROWS, WIDTH)
+    region[::48] *= torch.logspace(-3, 0, WIDTH)
+    assert error(region) < 1.5 * error(region, plain=True)
+
+
+def test_heads_that_are_shorter_than_a_group_are_taken_together():
+    region = outliers(10, 96).view(10, 96, 12, 32).transpose(1, 2)
+    transform = by_columns(region, 256)
+    assert transform is not None
+    assert transform.nbytes == 8 * WIDTH
+    back = forms.encode(region, 8, 256, 5).decode(tuple(region.shape), region.stride())
+    assert (back - region).abs().max() < 0.02 * region.abs().max()
+
+
+def test_small_and_short_regions_are_not_looked_at():
+    assert by_columns(outliers(300), 256) is None
+    assert by_columns(outliers(ROWS, width=128), 256) is None
+    assert by_columns(outliers(ROWS).double(), 256) is None
+
+
+@pytest.mark.parametrize("spoilt", [torch.inf, torch.nan])
+def test_what_is_not_finite_is_left_to_the_plain_code(spoilt):
+    region = outliers(ROWS)
+    region[:, 3] = spoilt
+    assert by_columns(region, 256) is None
