@@ -26,7 +26,7 @@ def run(options: Options) -> Iterator[Row]:
     if importlib.util.find_spec("triton") is None:
         print("  Triton is not installed: pip install triton")
         return
-    from gact.ops.triton.binaries import Variant, compile_binary
+    from benchmarks.binaries import Variant, compile_binary
 
     grouped = [
         Variant(op, dtype, bits)

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is an optional dependency, for GPUs: pip install triton")
 
-from gact.ops.triton.binaries import ARCHITECTURES, Binary, Variant, compile_binary
+from benchmarks.binaries import ARCHITECTURES, Binary, Variant, compile_binary
 
 FULL = (
     Variant("quantize", torch.float32, 4),

@@ -16,13 +16,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from .. import checks
-from .dequantize import dequantize_kernel
-from .integers import decode_integers_kernel, encode_integers_kernel
-from .launch import THREADS, rows_per_program
-from .masks import decode_mask_kernel, encode_mask_kernel
-from .quantize import quantize_kernel
-from .rebuild import ITEMSIZE, rebuild_kernel
+from gact.ops import checks
+from gact.ops.triton.dequantize import dequantize_kernel
+from gact.ops.triton.integers import decode_integers_kernel, encode_integers_kernel
+from gact.ops.triton.launch import THREADS, rows_per_program
+from gact.ops.triton.masks import decode_mask_kernel, encode_mask_kernel
+from gact.ops.triton.quantize import quantize_kernel
+from gact.ops.triton.rebuild import ITEMSIZE, rebuild_kernel
 
 ARCHITECTURES = {
     "sm_75": GPUTarget("cuda", 75, 32),
