@@ -9,6 +9,7 @@ import pytest
 from gact.ops import cpu
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(params=cpu.INSTRUCTION_SETS)
