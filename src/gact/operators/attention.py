@@ -18,7 +18,7 @@ from torch.autograd.graph import Node
 from ..autograd.internals import FakeTensor
 from .need import VALUE, WIDE, Need, entries, exact, merged
 
-_LARGEST = 7.0
+_LARGEST = 5.0
 """Greatest ``|q| |k| scale / sqrt(d)`` of a head at which queries and keys of 8 bits will do."""
 _LARGE = exact("scores are large")
 _DECIDED = "gact scores"
