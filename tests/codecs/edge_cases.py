@@ -91,7 +91,7 @@ def images() -> Tensor:
 
 def images_of_channels() -> Tensor:
     """Channels from 1e-2 to 1e2, innermost in memory."""
-    return draw(410, 320) * torch.logspace(-2, 2, 320)[torch.randperm(320, generator=torch.Generator().manual_seed(2))]
+    return draw(820, 320) * torch.logspace(-2, 2, 320)[torch.randperm(320, generator=torch.Generator().manual_seed(2))]
 
 
 def log_probabilities(*size: int, dim: int, loss: float | None = None) -> Tensor:

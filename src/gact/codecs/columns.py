@@ -19,7 +19,7 @@ from .channels import channels_of, in_memory
 from .chunks import flat_of
 from .normalised import Figures, Normalised
 
-_LEAST = 2**17
+_LEAST = 2**18
 """Elements of a region that is looked at: of a smaller one the look would cost more than its code."""
 _LONGEST = 2**16
 _GLANCE, _ROWS = 8, 64
