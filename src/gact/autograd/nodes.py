@@ -40,6 +40,11 @@ def op_of(node: Node) -> str:
     return _WORD.sub("_", name).lower()
 
 
+def signed(dim: int) -> int:
+    """A dimension that a node has saved, which tells -1 without its sign."""
+    return dim if dim < 1 << 63 else dim - (1 << 64)
+
+
 def results_of(value: Any) -> Iterator[Tensor]:
     """The tensors in what an op returned, containers of Python included."""
     if isinstance(value, Tensor):

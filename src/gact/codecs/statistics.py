@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..autograd.nodes import signed
 from .normalised import Figures, Normalised, normalised
 
 
@@ -67,7 +68,7 @@ def _batch_norm(node: Any, region: Tensor) -> Figures | None:
 def _spread(node: Any, region: Tensor) -> Figures:
     """Means and deviations of what a variance was taken of, which backward takes again."""
     dims = node._saved_dim
-    over = tuple(range(region.dim())) if not dims else tuple(dim if dim < 1 << 63 else dim - (1 << 64) for dim in dims)
+    over = tuple(range(region.dim())) if not dims else tuple(map(signed, dims))
     exact = region.detach().float()
     deviation, mean = torch.std_mean(exact, over, correction=0, keepdim=True)
     rstd = torch.where(deviation > 0, deviation, 1.0).reciprocal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch.autograd.graph import Node
 
+from ..autograd.nodes import signed
 from ..codecs import forms
 from ..codecs.forms import Form
 
@@ -13,11 +14,6 @@ MIDDLES = {"tanh": 0.0, "sigmoid": 0.5}
 """Of functions whose slope is a square less its distance from a number, that number."""
 OWN = frozenset({LOGARITHMS}) | SLOPES
 """Forms that give back what one kind of backward reads, and not the values."""
-
-
-def signed(dim: int) -> int:
-    """A dimension as torch's nodes tell it: -1 without a sign."""
-    return dim if dim < 1 << 63 else dim - (1 << 64)
 
 
 def form_of(name: str, node: Node) -> Form | None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .forms import signed
+from ..autograd.nodes import signed
 from .need import FEW, SHAPE, VALUE, Need, entries, exact, merged
 
 Notes = Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,22 +51,20 @@ def spread(figures: Tensor, group_size: int, out: Tensor) -> None:
         out[whole * group_size :] = figures[whole]
 
 
-class Shifted:
-    """Codes of a region whose decoded values are moved by some deviations of their error.
+class Altered(ABC):
+    """Codes of a region as one of its readers gets them: what is decoded is altered.
 
     Args:
         root: The codes.
-        times: How many deviations.
     """
 
-    __slots__ = ("_root", "_times", "readers")
+    __slots__ = ("_root", "readers")
 
     depth = 0
     origin = EXACT
 
-    def __init__(self, root: Encoded, times: float) -> None:
+    def __init__(self, root: Encoded) -> None:
         self._root = root
-        self._times = times
         self.readers = 0
 
     @property
@@ -84,17 +83,44 @@ class Shifted:
         return self._root.decision
 
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
-        """None: a pass does not move values."""
+        """None: a pass alters nothing."""
         return None
 
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout."""
         plain = Layout(layout.dense, layout.region_stride, layout.dense)
         region = self._root.decode(plain)
+        self._alter(flat_of(region), plain)
+        return layout.restore(region)
+
+    @abstractmethod
+    def _alter(self, flat: Tensor, plain: Layout) -> None:
+        """Alters decoded elements in place.
+
+        Args:
+            flat: The elements in memory order.
+            plain: Layout of the region.
+        """
+
+
+class Shifted(Altered):
+    """Codes whose decoded values are moved by some deviations of their error.
+
+    Args:
+        root: The codes.
+        times: How many deviations.
+    """
+
+    __slots__ = ("_times",)
+
+    def __init__(self, root: Encoded, times: float) -> None:
+        super().__init__(root)
+        self._times = times
+
+    def _alter(self, flat: Tensor, plain: Layout) -> None:
         code = self._root.code.loaded()
         if isinstance(code, Groups):
-            self._move(flat_of(region), code, self._times * self._root.widening)
-        return layout.restore(region)
+            self._move(flat, code, self._times * self._root.widening)
 
     def _move(self, flat: Tensor, code: Groups, times: float) -> None:
         deviations = deviations_of(code.metadata).mul_(times)

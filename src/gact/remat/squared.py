@@ -12,62 +12,31 @@ import torch
 from torch import Tensor
 
 from ..codecs.chunks import flat_of
-from ..codecs.fused import Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
-from ..records import Decision
 from ..saved.encoded import Encoded
-from ..saved.origins import EXACT
-from .shifted import Shifted, deviations_of
+from .shifted import Altered, Shifted, deviations_of
 
 
-class Squared:
-    """Codes of a region as one of its readers gets them, who reads the squared distance from a number.
+class Squared(Altered):
+    """Codes for a reader who reads the squared distance from a number.
 
     Args:
         root: The codes.
         middle: The number.
     """
 
-    __slots__ = ("_middle", "_root", "readers")
-
-    depth = 0
-    origin = EXACT
+    __slots__ = ("_middle",)
 
     def __init__(self, root: Encoded, middle: float) -> None:
-        self._root = root
+        super().__init__(root)
         self._middle = middle
-        self.readers = 0
 
-    @property
-    def bits(self) -> int:
-        """Width of its code."""
-        return self._root.bits
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of the region."""
-        return self._root.dtype
-
-    @property
-    def decision(self) -> Decision:
-        """Its codec and width."""
-        return self._root.decision
-
-    def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
-        """None: a pass takes no roots."""
-        return None
-
-    def decode(self, layout: Layout) -> Tensor:
-        """A fresh tensor of that layout."""
-        plain = Layout(layout.dense, layout.region_stride, layout.dense)
-        region = self._root.decode(plain)
-        flat = flat_of(region)
+    def _alter(self, flat: Tensor, plain: Layout) -> None:
         # No more than one tensor besides, since this is where memory is fullest.
         distance = flat.to(torch.promote_types(flat.dtype, torch.float32)).sub_(self._middle)
         squares = self._less_variance(distance.square(), plain)
         flat.copy_(squares.clamp_(min=0.0).sqrt_().copysign_(distance).add_(self._middle))
-        return layout.restore(region)
 
     def _less_variance(self, squares: Tensor, plain: Layout) -> Tensor:
         """Takes the variance of the rounding from squares of decoded values, in memory order and in place."""

@@ -45,17 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the last step kept for backward. Parameters and buffers are not in the figures: they are there anyway.
-
-    Attributes:
-        rows: One for each site and what was done there, in order of the forward pass.
-        parameter_saves: How often autograd saved a parameter, a buffer or another leaf.
-        noise: Predicted gradient noise |g - g0|^2 / |g0|^2 of the widths in use; None before any measurement.
-        batch_variance: Variance of the gradient from batch to batch, relative to its squared norm; None if not known.
-        passes: Backward passes that measurements have run so far.
-        over_budget: Whether the widths take more bytes than was asked for.
-        unmeasured: Why sensitivities are not measured (any more); empty if they are.
-    """
+    """The figures of a ``Report``, which tells what each is, for those who render them."""
 
     rows: tuple[Row, ...]
     parameter_saves: int = 0
