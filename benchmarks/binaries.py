@@ -39,10 +39,10 @@ KERNELS: Mapping[str, Any] = {
     "dequantize": dequantize_kernel,
     "rebuild_into": rebuild_kernel,
     "encode_mask": encode_mask_kernel,
-    "decode_mask": decode_mask_kernel,
+    "decode_mask_into": decode_mask_kernel,
     "apply_mask_": decode_mask_kernel,
     "encode_integers": encode_integers_kernel,
-    "decode_integers": decode_integers_kernel,
+    "decode_integers_into": decode_integers_kernel,
 }
 _POINTERS = {
     torch.float32: "*fp32",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from gact.ops import arena, checks
+import gact
+from gact.memory.allocator import ENVIRONMENT
+from gact.ops import checks
 
 ROUNDINGS = ("stochastic", "dithered", "nearest")
 GROUP_SIZE = 256
@@ -43,7 +46,19 @@ def nbytes(code: Code) -> int:
     return sum(part.nbytes for part in code)
 
 
-def arena_config() -> dict[str, int]:
-    """How much memory of codes is kept, if that is not the usual: a configuration of its own."""
-    text = os.environ.get(arena.ENVIRONMENT, "")
-    return {"arena_mib": int(text)} if text else {}
+def allocator_config() -> dict[str, str]:
+    """That codes lie in fresh memory, if the environment asks for it: a configuration of its own."""
+    return {"allocator": "off"} if os.environ.get(ENVIRONMENT) == "0" else {}
+
+
+@contextmanager
+def memory_used_again() -> Iterator[None]:
+    """Codes lie in memory of codes before, as in a training step, unless the environment says otherwise."""
+    if allocator_config():
+        yield
+        return
+    gact.use_allocator()
+    try:
+        yield
+    finally:
+        gact.use_allocator(False)

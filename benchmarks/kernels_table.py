@@ -35,7 +35,7 @@ def rows(case: str, instruction_set: str = "avx512") -> list[Facts]:
     found = []
     for row in read(ROOT / "benchmarks" / "results" / f"{case}.csv"):
         machine, config = json.loads(row["machine"]), json.loads(row["config"])
-        usual = "arena_mib" not in config and machine["threads"] == 2
+        usual = "allocator" not in config and machine["threads"] == 2
         if usual and machine["instruction_set"] == instruction_set:
             found.append({**row, "config": config})
     return found

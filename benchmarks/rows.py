@@ -25,7 +25,7 @@ COLUMNS = (
     *("case", "way", "metric", "p20", "p50", "p80", "config"),
     *("machine", "versions", "commit", "command", "date"),
 )
-ENVIRONMENT = ("GACT_ARENA_MIB", "GACT_CPU", "OMP_NUM_THREADS")
+ENVIRONMENT = ("GACT_ALLOCATOR", "GACT_CPU", "OMP_NUM_THREADS")
 """Variables that change what is measured; set ones stand before the command in its column."""
 
 

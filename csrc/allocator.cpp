@@ -4,7 +4,6 @@
 // through which that one library calls these two are pointed at the functions below; nothing else of the process is
 // touched. Memory is told by its address, so what was allocated before, or by others, goes to the C library as ever.
 
-#include "allocator.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -128,8 +127,6 @@ bool point(const Library& library, const char* function, void* target) {
 
 }  // namespace
 
-bool gact::allocator_serves() { return enabled.load(std::memory_order_relaxed); }
-
 // 0 if large CPU tensors come from spans from now on; 2 if address space is limited, 3 if this torch cannot be patched.
 GACT_EXPORT int gact_allocator_install(std::size_t reserve) {
   if (spans) return 0;
@@ -177,7 +174,6 @@ GACT_EXPORT void gact_allocator_figures(std::size_t* out) {
 #else
 
 #define GACT_EXPORT extern "C" __attribute__((visibility("default")))
-bool gact::allocator_serves() { return false; }
 GACT_EXPORT int gact_allocator_install(std::size_t) { return 1; }
 GACT_EXPORT void gact_allocator_set(int, std::size_t, std::size_t) {}
 GACT_EXPORT void gact_allocator_figures(std::size_t* out) {

@@ -1,7 +1,4 @@
 // The operators of the exact codes, masks and integers. The schemas are defined in src/gact/ops/schema.py.
-#include <vector>
-
-#include "arena.h"
 #include "bindings.h"
 #include "dispatch.h"
 
@@ -46,7 +43,7 @@ Tensor encode_mask(Tensor x, double low, double high) {
   const auto kernel = active_kernels().encode_mask[element_of(x.scalar_type(), true)];
   x = dense(x);
   const int64_t numel = x.numel();
-  Tensor codes = empty_code_bytes(code_bytes(numel, 1));
+  Tensor codes = empty_bytes(code_bytes(numel, 1));
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) { kernel(in, numel, low, high, out, begin, end); });
@@ -61,13 +58,6 @@ void decode_mask_into(Tensor out, Tensor codes, double off, double on) {
   const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
   void* to = out.mutable_data_ptr();
   for_groups(numel, kExactGroup, [=](int64_t begin, int64_t end) { kernel(in, numel, off, on, to, begin, end); });
-}
-
-Tensor decode_mask(Tensor codes, double off, double on, std::vector<int64_t> size, std::vector<int64_t> stride,
-                   ScalarType dtype) {
-  const Tensor out = empty_dense(size, stride, dtype);
-  decode_mask_into(out, codes, off, on);
-  return out;
 }
 
 void apply_mask_(Tensor x, Tensor codes, double off, double on) {
@@ -85,7 +75,7 @@ Tensor encode_integers(Tensor x, int64_t minimum, int64_t bits) {
   const auto kernel = active_kernels().encode_integers[integer_of(x.scalar_type())];
   x = dense(x);
   const int64_t numel = x.numel();
-  Tensor codes = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   for_groups(numel, kExactGroup,
@@ -105,22 +95,13 @@ void decode_integers_into(Tensor out, Tensor codes, int64_t minimum, int64_t bit
              [=](int64_t begin, int64_t end) { kernel(in, numel, minimum, static_cast<int>(bits), to, begin, end); });
 }
 
-Tensor decode_integers(Tensor codes, int64_t minimum, int64_t bits, std::vector<int64_t> size,
-                       std::vector<int64_t> stride, ScalarType dtype) {
-  const Tensor out = empty_dense(size, stride, dtype);
-  decode_integers_into(out, codes, minimum, bits);
-  return out;
-}
-
 }  // namespace
 }  // namespace gact
 
 STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("encode_mask", TORCH_BOX(&gact::encode_mask));
-  m.impl("decode_mask", TORCH_BOX(&gact::decode_mask));
   m.impl("decode_mask_into", TORCH_BOX(&gact::decode_mask_into));
   m.impl("apply_mask_", TORCH_BOX(&gact::apply_mask_));
   m.impl("encode_integers", TORCH_BOX(&gact::encode_integers));
-  m.impl("decode_integers", TORCH_BOX(&gact::decode_integers));
   m.impl("decode_integers_into", TORCH_BOX(&gact::decode_integers_into));
 }

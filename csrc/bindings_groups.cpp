@@ -3,7 +3,6 @@
 #include <tuple>
 #include <vector>
 
-#include "arena.h"
 #include "bindings.h"
 #include "dispatch.h"
 
@@ -43,8 +42,8 @@ std::tuple<Tensor, Tensor> quantize(Tensor x, int64_t bits, int64_t group_size, 
   const int64_t numel = x.numel();
   const int64_t size[] = {group_count(numel, group_size), 2};
   const int64_t stride[] = {2, 1};
-  Tensor codes = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
-  Tensor metadata = empty_code(size, stride, 2, element == Element::kFloat64 ? ScalarType::Float : ScalarType::BFloat16);
+  Tensor codes = empty_bytes(code_bytes(numel, static_cast<int>(bits)));
+  Tensor metadata = empty(size, stride, 2, element == Element::kFloat64 ? ScalarType::Float : ScalarType::BFloat16);
   const void* in = x.const_data_ptr();
   auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
   void* fields = metadata.mutable_data_ptr();
@@ -206,34 +205,6 @@ int64_t count_poisoned(Tensor metadata) {
   return count;
 }
 
-Tensor pack_bits(Tensor codes, int64_t bits, int64_t group_size) {
-  check_code(bits, group_size);
-  const int64_t numel = codes.numel();
-  check_bytes(codes, "codes", numel);
-  Tensor packed = empty_code_bytes(code_bytes(numel, static_cast<int>(bits)));
-  const auto* in = static_cast<const uint8_t*>(codes.const_data_ptr());
-  auto* out = static_cast<uint8_t*>(packed.mutable_data_ptr());
-  const auto kernel = active_kernels().pack_bits;
-  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end);
-  });
-  return packed;
-}
-
-Tensor unpack_bits(Tensor packed, int64_t bits, int64_t group_size, int64_t numel) {
-  check_code(bits, group_size);
-  STD_TORCH_CHECK(numel >= 0, "numel must not be negative, got ", numel, ".");
-  check_bytes(packed, "packed", code_bytes(numel, static_cast<int>(bits)));
-  Tensor codes = empty_bytes(numel);
-  const auto* in = static_cast<const uint8_t*>(packed.const_data_ptr());
-  auto* out = static_cast<uint8_t*>(codes.mutable_data_ptr());
-  const auto kernel = active_kernels().unpack_bits;
-  for_groups(numel, group_size, [=](int64_t begin, int64_t end) {
-    kernel(in, numel, static_cast<int>(bits), group_size, out, begin, end);
-  });
-  return codes;
-}
-
 }  // namespace
 }  // namespace gact
 
@@ -244,6 +215,4 @@ STABLE_TORCH_LIBRARY_IMPL(gact, CPU, m) {
   m.impl("rebuild_into", TORCH_BOX(&gact::rebuild_into));
   m.impl("rebuild_sum_into", TORCH_BOX(&gact::rebuild_sum_into));
   m.impl("count_poisoned", TORCH_BOX(&gact::count_poisoned));
-  m.impl("pack_bits", TORCH_BOX(&gact::pack_bits));
-  m.impl("unpack_bits", TORCH_BOX(&gact::unpack_bits));
 }

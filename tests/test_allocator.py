@@ -85,20 +85,14 @@ def test_holes_cost_no_memory():
     """) == ["40"]
 
 
-def test_codes_come_from_it_as_well_and_nothing_is_kept_beside_it():
+def test_codes_come_from_it_as_well():
     assert run("""
-        from gact.ops import arena
-        quantized = gact.quantize(torch.ones(8 * MIB), 8)
-        del quantized
-        print(arena.kept() // MIB)
         gact.use_allocator()
-        arena.limit(0)
-        arena.limit(64 * MIB)
         quantized = gact.quantize(torch.ones(8 * MIB), 8)
         print(gact.allocator_status().used_bytes / MIB)
         del quantized
-        print(arena.kept(), gact.allocator_status().used_bytes)
-    """) == ["8", "8.125", "0", "0"]
+        print(gact.allocator_status().used_bytes)
+    """) == ["8.125", "0"]
 
 
 def test_a_peak_of_long_ago_is_forgotten():

@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codec_calls import GROUP_SIZE, ROUNDINGS, arena_config, dequantizer, dequantizer_into, nbytes, quantizer
+from ..codec_calls import (
+    GROUP_SIZE,
+    ROUNDINGS,
+    allocator_config,
+    dequantizer,
+    dequantizer_into,
+    memory_used_again,
+    nbytes,
+    quantizer,
+)
 from ..options import Options
 from ..rows import Row
 from ..timing import Call, take_turns
@@ -29,7 +38,7 @@ def run(options: Options) -> Iterator[Row]:
     """
     sizes = options.pick(SIZES, {"16 KiB": 2**14})
     for (name, size), dtype in product(sizes.items(), DTYPES):
-        config: dict[str, Any] = {"size": name, "dtype": str(dtype).removeprefix("torch."), **arena_config()}
+        config: dict[str, Any] = {"size": name, "dtype": str(dtype).removeprefix("torch."), **allocator_config()}
         if not options.wants(config):
             continue
         x = torch.randn(size // dtype.itemsize, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -51,7 +60,8 @@ def _width(x: Tensor, bits: int, config: dict[str, Any], options: Options) -> It
     for rounding in ROUNDINGS:
         if options.wants({"rounding": rounding}):
             call = quantizer(x, bits, rounding)
-            yield from _against_copy("quantize", call, x, moved, {**config, "rounding": rounding}, options)
+            with memory_used_again():
+                yield from _against_copy("quantize", call, x, moved, {**config, "rounding": rounding}, options)
     into = dequantizer_into(torch.empty_like(x), code, bits)
     yield from _against_copy("dequantize_into", into, x, moved, config, options)
     yield from _against_copy("dequantize", dequantizer(code, x, bits), x, moved, config, options)

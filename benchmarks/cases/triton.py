@@ -34,8 +34,8 @@ def run(options: Options) -> Iterator[Row]:
         for dtype in DTYPES
         for bits in options.pick(WIDTHS, (3,))
     ]
-    masks = [Variant(op, dtype) for op in ("encode_mask", "decode_mask", "apply_mask_") for dtype in DTYPES]
-    integers = [Variant(op, torch.int64, bits) for op in ("encode_integers", "decode_integers") for bits in (8,)]
+    masks = [Variant(op, dtype) for op in ("encode_mask", "decode_mask_into", "apply_mask_") for dtype in DTYPES]
+    integers = [Variant(op, torch.int64, bits) for op in ("encode_integers", "decode_integers_into") for bits in (8,)]
     for architecture in options.pick((*BANDWIDTH, AMD), ("sm_80",)):
         for variant in options.pick([*grouped, *masks, *integers], [grouped[0], grouped[-1], masks[0], integers[0]]):
             dtype = str(variant.dtype).removeprefix("torch.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import op_cases
 import pytest
@@ -15,10 +16,10 @@ from gact.ops import checks, cpu
 from gact.ops.reference import exact as reference_exact
 
 encode_mask = torch.ops.gact.encode_mask.default
-decode_mask = torch.ops.gact.decode_mask.default
+decode_mask_into = torch.ops.gact.decode_mask_into.default
 apply_mask_ = torch.ops.gact.apply_mask_.default
 encode_integers = torch.ops.gact.encode_integers.default
-decode_integers = torch.ops.gact.decode_integers.default
+decode_integers_into = torch.ops.gact.decode_integers_into.default
 
 SIZES = (0, 1, 31, 32, 33, 255, 256, 257, 1000, 70_003)
 BOUNDS = ((0.0, math.inf), (-math.inf, -0.0), (-1.0, 1.0), (0.1, 6.0), (1.0, 1.0), (math.nan, 1.0), (-1e300, 65510.0))
@@ -27,6 +28,13 @@ EDGES = [0.0, -0.0, 0.1, 1.0, -1.0, 6.0, math.inf, -math.inf, math.nan, 65504.0,
 
 def scalar(value: float, dtype: torch.dtype) -> Tensor:
     return torch.tensor(value, dtype=torch.float64).to(dtype)
+
+
+def decoded(decode: Callable[..., None], codes: Tensor, *how: float, size: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """What an operator that decodes into a tensor writes to one that held something else."""
+    out = torch.ones(size, dtype=dtype)
+    decode(out, codes, *how)
+    return out
 
 
 def floats(numel: int, dtype: torch.dtype) -> Tensor:
@@ -46,12 +54,11 @@ def test_mask_is_what_torch_compares(numel: int, dtype: torch.dtype, instruction
         codes = encode_mask(x, low, high)
         assert codes.numel() == 4 * -(-numel // 32)
         assert torch.equal(codes, reference_exact.encode_mask(x, low, high))
-        assert torch.equal(decode_mask(codes, 0.0, 1.0, [numel], [1], torch.bool), expected)
+        assert torch.equal(decoded(decode_mask_into, codes, 0.0, 1.0, size=[numel], dtype=torch.bool), expected)
         for to in op_cases.DTYPES:
-            arguments = (codes, -0.3, 1 / 0.9, [numel], [1], to)
             values = torch.where(expected, scalar(1 / 0.9, to), scalar(-0.3, to))
-            assert op_cases.same_bits(decode_mask(*arguments), values)
-            assert op_cases.same_bits(reference_exact.decode_mask(*arguments), values)
+            for decode in (decode_mask_into, reference_exact.decode_mask_into):
+                assert op_cases.same_bits(decoded(decode, codes, -0.3, 1 / 0.9, size=[numel], dtype=to), values)
 
 
 @pytest.mark.parametrize("numel", SIZES)
@@ -60,8 +67,8 @@ def test_mask_of_bool(numel: int, instruction_set: str) -> None:
     for low, high, expected in ((0.0, math.inf, x), (0.5, 1.0, torch.zeros_like(x)), (-1.0, 1.0, ~x)):
         codes = encode_mask(x, low, high)
         assert torch.equal(codes, reference_exact.encode_mask(x, low, high))
-        assert torch.equal(decode_mask(codes, 0.0, 1.0, [numel], [1], torch.bool), expected)
-        assert torch.equal(reference_exact.decode_mask(codes, 0.0, 1.0, [numel], [1], torch.bool), expected)
+        for decode in (decode_mask_into, reference_exact.decode_mask_into):
+            assert torch.equal(decoded(decode, codes, 0.0, 1.0, size=[numel], dtype=torch.bool), expected)
 
 
 @pytest.mark.parametrize("dtype", op_cases.DTYPES)
@@ -92,8 +99,8 @@ def test_integers_come_back(bits: int, dtype: torch.dtype, instruction_set: str)
             codes = encode_integers(x, minimum, bits)
             assert codes.numel() == 4 * bits * -(-numel // 32)
             assert torch.equal(codes, reference_exact.encode_integers(x, minimum, bits))
-            for decode in (decode_integers, reference_exact.decode_integers):
-                assert torch.equal(decode(codes, minimum, bits, [numel], [1], dtype), x)
+            for decode in (decode_integers_into, reference_exact.decode_integers_into):
+                assert torch.equal(decoded(decode, codes, minimum, bits, size=[numel], dtype=dtype), x)
 
 
 @settings(max_examples=80, deadline=None)
@@ -107,13 +114,14 @@ def test_integers_out_of_range_keep_their_lower_bits(numel: int, dtype: torch.dt
     limits = torch.iinfo(dtype)
     x = torch.linspace(limits.min, limits.max, numel, dtype=torch.float64).to(dtype)
     codes = reference_exact.encode_integers(x, minimum, bits)
-    back = reference_exact.decode_integers(codes, minimum, bits, [numel], [1], dtype)
+    back = decoded(reference_exact.decode_integers_into, codes, minimum, bits, size=[numel], dtype=dtype)
     before = cpu.status().instruction_set
     try:
         for name in cpu.available():
             cpu.use_instruction_set(name)
             assert torch.equal(encode_integers(x, minimum, bits), codes), name
-            assert torch.equal(decode_integers(codes, minimum, bits, [numel], [1], dtype), back), name
+            again = decoded(decode_integers_into, codes, minimum, bits, size=[numel], dtype=dtype)
+            assert torch.equal(again, back), name
     finally:
         if before:
             cpu.use_instruction_set(before)
@@ -124,23 +132,19 @@ def test_layouts_of_exact_codes() -> None:
     images = op_cases.random(2 * 3 * 5 * 7, torch.float32).view(2, 3, 5, 7).to(memory_format=torch.channels_last)
     codes = encode_mask(images, 0.0, math.inf)
     assert torch.equal(codes, encode_mask(images.permute(0, 2, 3, 1), 0.0, math.inf))
-    back = decode_mask(codes, 0.0, 1.0, images.shape, images.stride(), torch.float32)
-    assert back.stride() == images.stride()
-    assert torch.equal(back, (images > 0).float())
     out = images.clone()
     apply_mask_(out, codes, 0.0, 1.0)
     assert torch.equal(out, images.relu())
-    torch.ops.gact.decode_mask_into.default(out, codes, 0.0, 1.0)
-    assert torch.equal(out, back)
+    decode_mask_into(out, codes, 0.0, 1.0)
+    assert torch.equal(out, (images > 0).float())
     sliced = images[:, 1:, ::2]
     assert torch.equal(encode_mask(sliced, 0.0, 1.0), encode_mask(torch.empty_like(sliced).copy_(sliced), 0.0, 1.0))
     indices = (images * 10).to(torch.int64)[:, ::2]
     dense = torch.empty_like(indices).copy_(indices)
     low, bits = int(indices.min()), 8
     codes = encode_integers(indices, low, bits)
-    assert torch.equal(decode_integers(codes, low, bits, dense.shape, dense.stride(), torch.int64), indices)
     dense.zero_()
-    torch.ops.gact.decode_integers_into.default(dense, codes, low, bits)
+    decode_integers_into(dense, codes, low, bits)
     assert torch.equal(dense, indices)
 
 

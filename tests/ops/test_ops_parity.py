@@ -91,28 +91,6 @@ def test_every_half(instruction_set: str) -> None:
     assert op_cases.same_bits(back, torch.where(single.isfinite(), single + 0, torch.nan))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    numel=st.integers(0, 3000),
-    bits=st.integers(1, 8),
-    group_size=st.sampled_from(GROUP_SIZES),
-    seed=st.integers(0, 2**32),
-)
-def test_bit_packing(numel: int, bits: int, group_size: int, seed: int) -> None:
-    codes = torch.randint(0, 256, (numel,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    expected = reference.pack_bits(codes, bits, group_size)
-    before = cpu.status().instruction_set
-    try:
-        for name in cpu.available():
-            cpu.use_instruction_set(name)
-            packed = torch.ops.gact.pack_bits.default(codes, bits, group_size)
-            assert torch.equal(packed, expected), name
-            unpacked = torch.ops.gact.unpack_bits.default(packed, bits, group_size, numel)
-            assert torch.equal(unpacked, codes & (2**bits - 1)), name
-    finally:
-        cpu.use_instruction_set(before)
-
-
 @pytest.mark.parametrize("dtype", op_cases.DTYPES)
 def test_large_memory(dtype: torch.dtype, instruction_set: str) -> None:
     """From 32 MiB on results are written past the caches, if the memory is aligned."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gact.ops.reference import groups as reference
+from gact.ops.reference.bits import pack_rows, unpack_rows
 from references import group_code
 
 
@@ -46,7 +47,8 @@ def test_special_values(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("bits", op_cases.WIDTHS)
 def test_bit_packing(bits: int) -> None:
     codes = torch.randint(0, 256, (100,), dtype=torch.uint8, generator=torch.Generator().manual_seed(bits))
-    packed = reference.pack_bits(codes, bits, 64)
-    values = [code % 2**bits for code in codes.tolist()]
-    assert bytes(packed.tolist()) == group_code.pack_group(values[:64], bits) + group_code.pack_group(values[64:], bits)
-    assert reference.unpack_bits(packed, bits, 64, 100).tolist() == values
+    for group in (codes[:64], codes[64:]):
+        packed = pack_rows(group[None], bits)
+        values = [code % 2**bits for code in group.tolist()]
+        assert bytes(packed[0].tolist()) == group_code.pack_group(values, bits)
+        assert unpack_rows(packed, bits, len(values))[0].tolist() == values

@@ -41,8 +41,6 @@ def samples() -> list[tuple[str, tuple[Any, ...]]]:
         *rebuild_samples(),
         ("count_poisoned", (metadata,)),
         ("count_poisoned", (wide[1],)),
-        ("pack_bits", (torch.arange(100, dtype=torch.uint8), 5, 32)),
-        ("unpack_bits", (codes, 3, 64, 300)),
         *exact_samples(x, images),
     ]
 
@@ -69,15 +67,15 @@ def exact_samples(x: Tensor, images: Tensor) -> list[tuple[str, tuple[Any, ...]]
         ("encode_mask", (images.bfloat16(), -1.0, 1.0)),
         ("encode_mask", (x[:, ::2] > 0, 0.0, math.inf)),
         ("encode_mask", (torch.empty(0), 0.0, math.inf)),
-        ("decode_mask", (mask, 0.0, 2.0, images.shape, images.stride(), torch.float16)),
-        ("decode_mask", (mask, 0.0, 1.0, [300], [1], torch.bool)),
+        ("decode_mask_into", (images.half(), mask, 0.0, 2.0)),
+        ("decode_mask_into", (torch.zeros(300, dtype=torch.bool), mask, 0.0, 1.0)),
         ("decode_mask_into", (images.clone(), mask, 0.0, 2.0)),
         ("apply_mask_", (x.clone(), mask, 0.0, 2.0)),
         ("encode_integers", (indices, -7, 16)),
         ("encode_integers", (indices.to(torch.int8)[:, 1::3], -128, 8)),
-        ("decode_integers", (mask, -3, 1, [300], [1], torch.int64)),
+        ("decode_integers_into", (torch.zeros(300, dtype=torch.int64), mask, -3, 1)),
         ("decode_integers_into", (torch.zeros(300, dtype=torch.int16), mask, -3, 1)),
-        ("decode_integers", (mask, 5, 1, [5, 4, 15], [1, 5, 20], torch.int8)),
+        ("decode_integers_into", (torch.zeros(15, 4, 5, dtype=torch.int8).permute(2, 1, 0), mask, 5, 1)),
     ]
 
 
@@ -203,14 +201,10 @@ REFUSED = [
     ("count_poisoned", (METADATA.half(),), r"metadata must be bfloat16"),
     ("count_poisoned", (METADATA[:, :1],), r"metadata must be contiguous with shape"),
     ("count_poisoned", (METADATA.t(),), r"metadata must be contiguous with shape"),
-    ("pack_bits", (CODES, 0, 32), r"bits must be a whole number from 1 to 8, got 0\."),
-    ("pack_bits", (CODES.float(), 4, 32), r"codes must be a contiguous one-dimensional uint8 tensor"),
-    ("unpack_bits", (CODES, 4, 32, 100), r"packed must have 64 bytes .* got 32\."),
-    ("unpack_bits", (CODES, 4, 32, -1), r"numel must not be negative, got -1\."),
     ("encode_mask", (X.int(), 0.0, 1.0), r"dtype must be float32, float16, bfloat16, float64 or bool, got"),
-    ("decode_mask", (CODES, 0.0, 1.0, [64], [1], torch.float32), r"codes must have 8 bytes .* got 32\."),
-    ("decode_mask", (CODES, 0.0, 1.0, [256], [2], torch.float32), r"size and stride must describe"),
-    ("decode_mask", (CODES, 0.0, 1.0, [256], [1], torch.int32), r"dtype must be .* or bool, got"),
+    ("decode_mask_into", (torch.zeros(64), CODES, 0.0, 1.0), r"codes must have 8 bytes .* got 32\."),
+    ("decode_mask_into", (torch.zeros(512)[::2], CODES, 0.0, 1.0), r"out must be a tensor without gaps or overlaps"),
+    ("decode_mask_into", (torch.zeros(256, dtype=torch.int32), CODES, 0.0, 1.0), r"dtype must be .* or bool, got"),
     (
         "apply_mask_",
         (torch.zeros(256, dtype=torch.bool), CODES, 0.0, 1.0),
@@ -221,9 +215,9 @@ REFUSED = [
     ("encode_integers", (X, 0, 4), r"dtype must be int64, int32, int16, uint8 or int8, got"),
     ("encode_integers", (X.int(), 0, 3), r"bits must be 1, 2, 4, 8, 16 or 32, got 3\."),
     ("decode_integers_into", (INTS[::2], CODES, 0, 8), r"out must be a tensor without gaps or overlaps"),
-    ("decode_integers", (CODES, 0, 64, [64], [1], torch.int64), r"bits must be 1, 2, 4, 8, 16 or 32, got 64\."),
-    ("decode_integers", (CODES, 0, 4, [64], [1], torch.float32), r"dtype must be int64, int32, int16, uint8 or int8"),
-    ("decode_integers", (CODES, 0, 8, [64], [1], torch.int64), r"codes must have 64 bytes .* got 32\."),
+    ("decode_integers_into", (INTS, CODES, 0, 64), r"bits must be 1, 2, 4, 8, 16 or 32, got 64\."),
+    ("decode_integers_into", (X, CODES, 0, 4), r"dtype must be int64, int32, int16, uint8 or int8"),
+    ("decode_integers_into", (INTS, CODES, 0, 8), r"codes must have 64 bytes .* got 32\."),
 ]
 
 

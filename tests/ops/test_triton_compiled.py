@@ -16,10 +16,10 @@ FULL = (
     Variant("dequantize", torch.bfloat16, 7),
     Variant("rebuild_into", torch.float32, 4),
     Variant("encode_mask", torch.float32),
-    Variant("decode_mask", torch.bfloat16),
+    Variant("decode_mask_into", torch.bfloat16),
     Variant("apply_mask_", torch.float16),
     Variant("encode_integers", torch.int64, 8),
-    Variant("decode_integers", torch.int64, 16),
+    Variant("decode_integers_into", torch.int64, 16),
 )
 ROTATED = (
     Variant("quantize", torch.float16, 8, 128, "nearest"),

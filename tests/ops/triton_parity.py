@@ -125,9 +125,10 @@ def masks(device: str) -> None:
 
 
 def _apply(x: Tensor, bits: Tensor, factors: tuple[float, float], device: str) -> None:
-    layout = (*factors, x.shape, x.stride(), x.dtype)
-    decoded = kernels()["decode_mask"](bits.to(device), *layout)
-    same(decoded, reference_exact.decode_mask(bits, *layout), "decode_mask", x.dtype, x.numel(), factors)
+    found, expected = x.to(device, copy=True), x.clone()
+    kernels()["decode_mask_into"](found, bits.to(device), *factors)
+    reference_exact.decode_mask_into(expected, bits, *factors)
+    same(found, expected, "decode_mask_into", x.dtype, x.numel(), factors)
     if x.dtype != torch.bool:
         found, expected = x.to(device, copy=True), x.clone()
         kernels()["apply_mask_"](found, bits.to(device), *factors)
@@ -147,9 +148,10 @@ def integers(device: str) -> None:
                 what = (dtype, bits, numel)
                 codes = reference_exact.encode_integers(x, minimum, bits)
                 same(kernels()["encode_integers"](x.to(device), minimum, bits), codes, "encode_integers", *what)
-                layout = (minimum, bits, x.shape, x.stride(), dtype)
-                found = kernels()["decode_integers"](codes.to(device), *layout)
-                same(found, reference_exact.decode_integers(codes, *layout), "decode_integers", *what)
+                found, expected = x.to(device, copy=True).zero_(), torch.zeros_like(x)
+                kernels()["decode_integers_into"](found, codes.to(device), minimum, bits)
+                reference_exact.decode_integers_into(expected, codes, minimum, bits)
+                same(found, expected, "decode_integers_into", *what)
 
 
 def rebuild(device: str) -> None:

@@ -73,15 +73,15 @@ def reference_agreement() -> tuple[bool, str]:
 def exact_codes() -> tuple[bool, str]:
     """Signs and integers come back as they were."""
     x = _sample(10_007)
-    signs = torch.ops.gact.decode_mask(
-        torch.ops.gact.encode_mask(x, 0.0, float("inf")), 0.0, 1.0, x.shape, x.stride(), x.dtype
-    )
-    if not torch.equal(signs > 0, x > 0):
+    positive = torch.empty_like(x, dtype=torch.bool)
+    torch.ops.gact.decode_mask_into(positive, torch.ops.gact.encode_mask(x, 0.0, float("inf")), 0.0, 1.0)
+    if not torch.equal(positive, x > 0):
         return False, "signs differ"
     indices = torch.arange(10_007) % 200 - 50
-    codes = torch.ops.gact.encode_integers(indices, -50, 8)
-    back = torch.ops.gact.decode_integers(codes, -50, 8, indices.shape, indices.stride(), indices.dtype)
-    return torch.equal(back, indices), "signs and integers, equal" if torch.equal(back, indices) else "integers differ"
+    back = torch.empty_like(indices)
+    torch.ops.gact.decode_integers_into(back, torch.ops.gact.encode_integers(indices, -50, 8), -50, 8)
+    equal = torch.equal(back, indices)
+    return equal, "signs and integers, equal" if equal else "integers differ"
 
 
 def gradient() -> tuple[bool, str]:

@@ -8,7 +8,7 @@ extension was built, plain torch everywhere else.
 ``triton`` does, and run ``tests/ops`` on it: they compare with the reference.
 """
 
-from . import arena, schema
+from . import schema
 from .cpu import load, status
 from .reference import exact as reference_exact
 from .reference import groups as reference
@@ -19,6 +19,5 @@ schema.define()
 schema.register((*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS))
 register_device_kernels()
 load()
-arena.configure()
 
 __all__ = ["reference", "schema", "status"]

@@ -65,8 +65,6 @@ def load() -> None:
             torch.ops.load_library(str(path))
             library = ctypes.CDLL(str(path))
             library.gact_instruction_set.restype = ctypes.c_char_p
-            library.gact_arena_kept.restype = ctypes.c_int64
-            library.gact_arena_limit.argtypes = [ctypes.c_int64]
             library.gact_allocator_install.argtypes = [ctypes.c_size_t]
             library.gact_allocator_set.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]
             library.gact_allocator_set.restype = None

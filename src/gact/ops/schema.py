@@ -23,14 +23,10 @@ SCHEMAS = (
     "rebuild_sum_into(Tensor(a!) out, Tensor[] codes, Tensor[] metadata, int[] bits, int[] group_size, int[] seed, "
     "Tensor[] lines, SymInt[] inner, int[] line_count, Tensor?[] mask, float[] on, bool add) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
-    "pack_bits(Tensor codes, int bits, int group_size) -> Tensor",
-    "unpack_bits(Tensor packed, int bits, int group_size, SymInt numel) -> Tensor",
     "encode_mask(Tensor x, float low, float high) -> Tensor",
-    "decode_mask(Tensor codes, float off, float on, SymInt[] size, SymInt[] stride, ScalarType dtype) -> Tensor",
     "decode_mask_into(Tensor(a!) out, Tensor codes, float off, float on) -> ()",
     "apply_mask_(Tensor(a!) x, Tensor codes, float off, float on) -> ()",
     "encode_integers(Tensor x, int minimum, int bits) -> Tensor",
-    "decode_integers(Tensor codes, int minimum, int bits, SymInt[] size, SymInt[] stride, ScalarType dtype) -> Tensor",
     "decode_integers_into(Tensor(a!) out, Tensor codes, int minimum, int bits) -> ()",
 )
 NAMES = tuple(schema.partition("(")[0] for schema in SCHEMAS)
@@ -95,26 +91,9 @@ def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:
     return torch.library.get_ctx().new_dynamic_size()
 
 
-def _fake_pack_bits(codes: Tensor, bits: int, group_size: int) -> Tensor:
-    checks.check_code(bits, group_size)
-    return codes.new_empty((checks.code_bytes(codes.numel(), bits),))
-
-
-def _fake_unpack_bits(packed: Tensor, bits: int, group_size: int, numel: int) -> Tensor:
-    checks.check_code(bits, group_size)
-    return packed.new_empty((numel,))
-
-
 def _fake_encode_mask(x: Tensor, low: float, high: float) -> Tensor:
     checks.check_mask_dtype(x.dtype)
     return x.new_empty((checks.code_bytes(x.numel(), 1),), dtype=torch.uint8)
-
-
-def _fake_decode_mask(
-    codes: Tensor, off: float, on: float, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    checks.check_mask_dtype(dtype)
-    return codes.new_empty_strided(size, stride, dtype=dtype)
 
 
 def _fake_decode_mask_into(out: Tensor, codes: Tensor, off: float, on: float) -> None:
@@ -128,13 +107,6 @@ def _fake_apply_mask_(x: Tensor, codes: Tensor, off: float, on: float) -> None:
 def _fake_encode_integers(x: Tensor, minimum: int, bits: int) -> Tensor:
     checks.check_integers(bits, x.dtype)
     return x.new_empty((checks.code_bytes(x.numel(), bits),), dtype=torch.uint8)
-
-
-def _fake_decode_integers(
-    codes: Tensor, minimum: int, bits: int, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    checks.check_integers(bits, dtype)
-    return codes.new_empty_strided(size, stride, dtype=dtype)
 
 
 def _fake_decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -46,11 +44,6 @@ def _unpack(packed: Tensor, bits: int, numel: int) -> Tensor:
     return codes.to(torch.int64)
 
 
-def _fresh(codes: Tensor, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
-    checks.check_layout(size, stride)
-    return torch.empty_strided(size, stride, dtype=dtype, device=codes.device)
-
-
 def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number in a dtype, the halves by way of float32; infinite where it is too large."""
     number = torch.tensor(value, dtype=torch.float64)
@@ -77,39 +70,15 @@ def encode_mask(x: Tensor, low: float, high: float) -> Tensor:
     return _pack(between, 1)
 
 
-def decode_mask(
-    codes: Tensor, off: float, on: float, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    """A fresh tensor with one of two values per bit.
-
-    Args:
-        codes: As ``encode_mask`` returned them.
-        off: Value of a bit that is 0, rounded to the dtype; for bool, whether it is not 0.
-        on: Value of a bit that is 1, likewise.
-        size: Size of the result.
-        stride: Stride of the result, dense and in the order of dimensions of the encoded tensor.
-        dtype: Dtype of the result, one of ``checks.MASK_DTYPES``.
-
-    Returns:
-        The decoded tensor.
-
-    Raises:
-        ValueError: If the arguments do not fit together.
-    """
-    out = _fresh(codes, size, stride, dtype)
-    decode_mask_into(out, codes, off, on)
-    return out
-
-
 @torch.no_grad()
 def decode_mask_into(out: Tensor, codes: Tensor, off: float, on: float) -> None:
-    """The same into a dense tensor, in its memory order.
+    """One of two values per bit into a dense tensor, in its memory order.
 
     Args:
         out: Dense tensor of a dtype in ``checks.MASK_DTYPES``.
         codes: As ``encode_mask`` returned them.
-        off: Value of a bit that is 0.
-        on: Value of a bit that is 1.
+        off: Value of a bit that is 0, rounded to the dtype; for bool, whether it is not 0.
+        on: Value of a bit that is 1, likewise.
 
     Raises:
         ValueError: If the arguments do not fit together.
@@ -163,32 +132,8 @@ def encode_integers(x: Tensor, minimum: int, bits: int) -> Tensor:
     return _pack(_dense(x).to(torch.int64) - minimum, bits)
 
 
-def decode_integers(
-    codes: Tensor, minimum: int, bits: int, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    """The inverse of ``encode_integers``, in a fresh tensor.
-
-    Args:
-        codes: As ``encode_integers`` returned them.
-        minimum: As given to ``encode_integers``.
-        bits: As given to ``encode_integers``.
-        size: Size of the result.
-        stride: Stride of the result, dense and in the order of dimensions of the encoded tensor.
-        dtype: Dtype of the result, one of ``checks.INTEGER_DTYPES``.
-
-    Returns:
-        The decoded tensor.
-
-    Raises:
-        ValueError: If the arguments do not fit together.
-    """
-    out = _fresh(codes, size, stride, dtype)
-    decode_integers_into(out, codes, minimum, bits)
-    return out
-
-
 def decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) -> None:
-    """The same into a dense tensor, in its memory order.
+    """The inverse of ``encode_integers`` into a dense tensor, in its memory order.
 
     Args:
         out: Dense tensor of a dtype in ``checks.INTEGER_DTYPES``.
@@ -206,10 +151,8 @@ def decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) ->
 
 KERNELS = (
     encode_mask,
-    decode_mask,
     decode_mask_into,
     apply_mask_,
     encode_integers,
-    decode_integers,
     decode_integers_into,
 )

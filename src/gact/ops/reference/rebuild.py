@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import checks
 from .bits import memory_order
-from .exact import decode_mask
+from .exact import decode_mask_into
 from .groups import dequantize_into
 
 
@@ -61,7 +61,9 @@ def rebuild_into(
         x = x + flat.float()
     if mask is not None:
         factor = torch.tensor(on, dtype=torch.float64).float().to(out.dtype).item()
-        x = torch.where(decode_mask(mask, 0.0, 1.0, (numel,), (1,), torch.bool), x * factor, 0.0)
+        inside = torch.empty(numel, dtype=torch.bool, device=out.device)
+        decode_mask_into(inside, mask, 0.0, 1.0)
+        x = torch.where(inside, x * factor, 0.0)
     flat.copy_(x)
 
 

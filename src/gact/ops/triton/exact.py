@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -52,16 +51,6 @@ def decode_mask_into(out: Tensor, codes: Tensor, off: float, on: float) -> None:
     _select(out, codes, off, on, apply=False)
 
 
-def decode_mask(
-    codes: Tensor, off: float, on: float, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    """The same in a fresh tensor; arguments and result are those of ``reference_exact.decode_mask``."""
-    checks.check_layout(size, stride)
-    out = torch.empty_strided(size, stride, dtype=dtype, device=codes.device)
-    decode_mask_into(out, codes, off, on)
-    return out
-
-
 @torch.no_grad()
 def apply_mask_(x: Tensor, codes: Tensor, off: float, on: float) -> None:
     """Multiply by a mask in place; arguments are those of ``reference_exact.apply_mask_``."""
@@ -98,22 +87,10 @@ def decode_integers_into(out: Tensor, codes: Tensor, minimum: int, bits: int) ->
     launch(decode_integers_kernel, tensors, (minimum,), out.numel(), BITS=bits, GROUP=checks.EXACT_GROUP)
 
 
-def decode_integers(
-    codes: Tensor, minimum: int, bits: int, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-) -> Tensor:
-    """The same in a fresh tensor; arguments and result are those of ``reference_exact.decode_integers``."""
-    checks.check_layout(size, stride)
-    out = torch.empty_strided(size, stride, dtype=dtype, device=codes.device)
-    decode_integers_into(out, codes, minimum, bits)
-    return out
-
-
 KERNELS = (
     encode_mask,
-    decode_mask,
     decode_mask_into,
     apply_mask_,
     encode_integers,
-    decode_integers,
     decode_integers_into,
 )
