@@ -31,11 +31,11 @@ Facts = dict[str, Any]
 
 
 def rows(case: str, instruction_set: str = "avx512") -> list[Facts]:
-    """Rows of a case with two threads and the usual settings, their configuration read."""
+    """Rows of a case with two threads, codes in memory used before; their configuration read."""
     found = []
     for row in read(ROOT / "benchmarks" / "results" / f"{case}.csv"):
         machine, config = json.loads(row["machine"]), json.loads(row["config"])
-        usual = "allocator" not in config and machine["threads"] == 2
+        usual = not {"allocator", "arena_mib"} & config.keys() and machine["threads"] == 2
         if usual and machine["instruction_set"] == instruction_set:
             found.append({**row, "config": config})
     return found
