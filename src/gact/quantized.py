@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -126,7 +127,8 @@ class QuantizedTensor:
             The quantized tensor; it shares the tensors of ``state``.
 
         Raises:
-            ValueError: If a key is missing or unknown, or the entries do not fit together.
+            ValueError: If a key is missing or unknown, an entry is of another type than it was given or holds no data,
+                or the entries do not fit together.
         """
         names = cls.__dataclass_fields__.keys()
         if state.keys() != names:
@@ -134,12 +136,18 @@ class QuantizedTensor:
                 f"state must have exactly the keys {', '.join(names)}, got {', '.join(map(str, state))}. "
                 "Pass what QuantizedTensor.state_dict returned."
             )
+        _check_types(state)
         restored = cls(**{**state, "size": torch.Size(state["size"]), "stride": tuple(state["stride"])})
         checks.check_code(restored.bits, restored.group_size)
         checks.check_dtype(restored.dtype)
         checks.check_layout(restored.size, restored.stride)
         checks.check_bytes(restored.codes, "codes", checks.code_bytes(restored.numel(), restored.bits))
         checks.check_metadata(restored.metadata, checks.group_count(restored.numel(), restored.group_size))
+        if restored.metadata.dtype != checks.metadata_dtype(restored.dtype):
+            raise ValueError(
+                f"metadata must be {checks.metadata_dtype(restored.dtype)} for dtype {restored.dtype}, got "
+                f"{restored.metadata.dtype}. Pass what QuantizedTensor.state_dict returned."
+            )
         return restored
 
     def __repr__(self) -> str:
@@ -196,8 +204,47 @@ def _check_quantize(x: Tensor, bits: int, group_size: int, rounding: str, seed: 
     checks.check_code(bits, group_size)
     if rounding not in checks.ROUNDINGS:
         raise ValueError(f"rounding must be 'stochastic', 'dithered' or 'nearest', got {rounding!r}.")
-    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+    _check_seed(seed)
+
+
+def _check_seed(seed: Any) -> None:
+    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
         raise ValueError(f"seed must be a whole number of 64 bits (signed), got {seed!r}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_types(state: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the entries of a state dict, which may come from anywhere, are of the right types."""
+    for name in ("codes", "metadata"):
+        tensor = state[name]
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_nested:
+            raise ValueError(f"{name} must be a strided tensor, got {_said(tensor)}.")
+        if tensor.is_meta:
+            raise ValueError(f"{name} must hold data, got a tensor on the meta device. Load the state with its data.")
+    if state["codes"].device != state["metadata"].device:
+        devices = f"{state['codes'].device} and {state['metadata'].device}"
+        raise ValueError(f"codes and metadata must be on one device, got {devices}. Move them to one.")
+    for name in ("bits", "group_size"):
+        if not _is_whole(state[name]):
+            raise ValueError(f"{name} must be a whole number, got {state[name]!r}.")
+    for name in ("size", "stride"):
+        value = state[name]
+        if not isinstance(value, (tuple, list)) or not all(_is_whole(each) and each >= 0 for each in value):
+            raise ValueError(f"{name} must be a tuple of whole numbers of at least 0, got {value!r}.")
+    if math.prod(state["size"]) >= 2**63 or any(step >= 2**63 for step in state["stride"]):
+        raise ValueError(f"size must have fewer than 2^63 elements, got {state['size']!r}.")
+    if not isinstance(state["dtype"], torch.dtype):
+        raise ValueError(f"dtype must be a torch.dtype, got {state['dtype']!r}.")
+    _check_seed(state["seed"])
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return "a nested tensor" if value.is_nested else f"layout {value.layout}"
 
 
 torch.serialization.add_safe_globals([QuantizedTensor])

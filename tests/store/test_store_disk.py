@@ -10,7 +10,7 @@ import threading
 import pytest
 import torch
 
-from gact.store import DirectoryGoneError, DiskFullError, DiskStore, ReadOnlyError, StoreError, spill
+from gact.store import DamagedError, DirectoryGoneError, DiskFullError, DiskStore, ReadOnlyError, StoreError, spill
 from gact.store import disk as disk_module
 from gact.store import engine as engine_module
 
@@ -233,6 +233,44 @@ def test_a_file_that_was_cut_short_is_noticed(store):
         ticket.load()
 
 
+@pytest.mark.parametrize("byte", [0, 4999, 5003], ids=["first part", "its end", "second part"])
+def test_a_file_that_was_damaged_is_noticed(store, byte):
+    parts = make(5000, 17)
+    ticket, other = store.put(parts), store.put(make(100, seed=1))
+    written(store)
+    place = ticket._entry.offset + (byte if byte < 5000 else ticket._entry.blob.pieces[1].start + byte - 5000)
+    page = place // spill.PAGE * spill.PAGE
+    memory = bytearray(os.pread(os.open(f"/proc/self/fd/{store._engine.file._number}", os.O_RDONLY), spill.PAGE, page))
+    memory[place - page] ^= 1  # one bit
+    with open(f"/proc/self/fd/{store._engine.file._number}", "r+b") as file:
+        file.seek(page)
+        file.write(memory)
+    for _ in range(2):
+        with pytest.raises(DamagedError, match=r"is not what was written to it: its checksum differs"):
+            ticket.load()
+    assert same(other.load(), make(100, seed=1))
+    memory[place - page] ^= 1
+    with open(f"/proc/self/fd/{store._engine.file._number}", "r+b") as file:
+        file.seek(page)
+        file.write(memory)
+    assert same(ticket.load(), parts)
+
+
+def test_two_stores_in_one_directory_have_files_of_their_own(tmp_path):
+    script = (
+        "import sys, torch; from gact.store import DiskStore; s = DiskStore(sys.argv[1])\n"
+        "ts = [s.put((torch.full((9000,), int(sys.argv[2]) + i),)) for i in range(20)]\n"
+        "sys.stdin.readline()\n"
+        "assert all(bool((t.load()[0] == int(sys.argv[2]) + i).all()) for i, t in enumerate(ts)); print('same')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    others = [
+        subprocess.Popen([*command, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for n in (0, 100)
+    ]
+    for each in others:
+        assert each.communicate("\n", timeout=120)[0] == "same\n"
+
+
 def test_a_directory_that_does_not_exist(tmp_path):
     with pytest.raises(DirectoryGoneError, match=r"is not a directory.*Make it"):
         DiskStore(tmp_path / "none")
@@ -349,3 +387,21 @@ def test_a_killed_process_leaves_nothing(tmp_path):
     assert run.returncode < 0, run.stderr
     assert run.stdout.split() == ["0"]
     assert os.listdir(tmp_path) == []
+
+
+def test_threads_that_work_when_the_process_ends_do_not_abort_it(tmp_path):
+    script = (
+        "import sys, torch; from gact.store import DiskStore; s = DiskStore(sys.argv[1], queue_bytes=2**30)\n"
+        "ts = [s.put(tuple(torch.full((5000,), i) for i in range(20))) for _ in range(60)]\n"
+        "[t.load() for t in ts[:30]]\n"
+        "import atexit, gact.store.engine as e; atexit.unregister(e._halt_all)\n"
+        "@atexit.register\n"
+        "def last():\n"  # what runs after the threads were halted still has all its data
+        "    e._halt_all()\n"
+        "    ts.append(s.put((torch.full((5000,), 7),)))\n"
+        "    assert all(bool((p == i).all()) for t in ts[:-1] for i, p in enumerate(t.load()))\n"
+        "    assert bool((ts[-1].load()[0] == 7).all()); print('all there')\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr

@@ -8,11 +8,12 @@ from .base import Store, Ticket
 from .choose import open_store
 from .device import DeviceStore
 from .disk import DiskStore
-from .errors import DirectoryGoneError, DiskFullError, ReadOnlyError, StoreError
+from .errors import DamagedError, DirectoryGoneError, DiskFullError, ReadOnlyError, StoreError
 from .host import HostStore
 
 __all__ = [
     "DeviceStore",
+    "DamagedError",
     "DirectoryGoneError",
     "DiskFullError",
     "DiskStore",

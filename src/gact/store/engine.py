@@ -11,19 +11,26 @@ NOTE: Interrupts
 The lock is taken by itself, not as the condition that belongs to it: what a ``with`` of a lock does cannot be
 interrupted, while a condition enters and leaves by functions in Python, and an interrupt at the first instruction of
 the one that leaves would keep the lock for ever.
+
+NOTE: The end of the process
+A thread that is inside of torch while the interpreter ends is unwound by force, which aborts the process. So the
+threads are halted before that. What is in memory or in the file then can still be loaded, and nothing is written any
+more.
 """
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import weakref
 from pathlib import Path
 
 from .base import Parts
-from .errors import StoreError, store_error
+from .errors import StoreError, damaged, store_error
 from .extents import Extents
 from .prefetch import Order, Place, Window
-from .spill import Blob, SpillFile
+from .spill import Blob, SpillFile, checksum
 
 STAGING_BYTES = 4 * 2**20
 """Bytes of one write."""
@@ -32,13 +39,18 @@ _AHEAD = 4
 
 
 class Entry:
-    """One blob: in memory, on disk, or both."""
+    """One blob: in memory, on disk, or both.
 
-    __slots__ = ("__weakref__", "blob", "dead", "offset", "parts", "place", "reading")
+    Attributes:
+        checksum: Of what was written; damage to a file is an error and no gradient.
+    """
+
+    __slots__ = ("__weakref__", "blob", "checksum", "dead", "offset", "parts", "place", "reading")
 
     def __init__(self, parts: Parts, blob: Blob) -> None:
         self.parts: Parts | None = parts
         self.blob = blob
+        self.checksum = 0
         self.offset: int | None = None
         self.place: Place[Entry]
         self.reading = False
@@ -62,7 +74,8 @@ class Engine:
         self.changed = threading.Condition(self._lock)
         self.waiting = 0
         self.failure: StoreError | None = None
-        self._limit = queue_bytes
+        self._limit: float = queue_bytes
+        self._halted = False
         self._window: Window[Entry] = Window(prefetch_bytes)
         self._extents = Extents()
         self._messages: queue.SimpleQueue[tuple[Entry, bool] | None] = queue.SimpleQueue()
@@ -78,6 +91,18 @@ class Engine:
             for thread in self._threads:
                 if not thread.is_alive():
                     thread.start()
+        _started.add(self)
+
+    def halt(self) -> None:
+        """Ends the threads, whatever is left to do, and waits for them. What is in memory stays there."""
+        with self._lock:
+            self._halted, self._limit = True, float("inf")
+            self.changed.notify_all()
+        self._messages.put(None)
+        self._to_read.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def begin_step(self) -> None:
         """Starts to number the entries of the next step."""
@@ -129,7 +154,10 @@ class Engine:
                     return entry.parts
                 entry.reading = ours = True
             assert entry.offset is not None
-            parts = self.file.read(entry.blob, entry.offset)
+            read = self.file.read(entry.blob, entry.offset)
+            if checksum(read) != entry.checksum:
+                raise damaged(self.directory)
+            parts = read
         except OSError as error:
             raise store_error(error, self.directory) from error
         finally:
@@ -144,7 +172,7 @@ class Engine:
         return parts
 
     def _read_ahead(self) -> None:
-        while (entry := self._to_read.get()) is not None:
+        while (entry := self._to_read.get()) is not None and not self._halted:
             try:
                 self._bring(entry, ahead=True)
             except StoreError:  # whoever really needs it reads it again and hears of it
@@ -155,6 +183,8 @@ class Engine:
         alive, retired, batch = set[Entry](), False, dict[Entry, None]()
         while alive or not retired:
             message = self._messages.get()
+            if self._halted:
+                return
             if message is None:
                 retired = True
             elif message[1]:
@@ -201,9 +231,23 @@ class Engine:
         size = sum(entry.blob.nbytes for entry, _ in alive)
         start = self._extents.take(size)
         try:
+            for entry, parts in alive:
+                entry.checksum = checksum(parts)
             self.file.write([(entry.blob, parts) for entry, parts in alive], start)
         except Exception as error:  # whatever it is, the thread must live on: others wait for it
             self._extents.give(start, size)
             known = error if isinstance(error, OSError) else OSError(0, repr(error))
             return [], start, store_error(known, self.directory)
         return [entry for entry, _ in alive], start, None
+
+
+_started: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""The engines whose threads may run."""
+
+
+def _halt_all() -> None:
+    for engine in list(_started):
+        engine.halt()
+
+
+atexit.register(_halt_all)

@@ -24,6 +24,10 @@ class ReadOnlyError(StoreError):
     """The directory may not be written to."""
 
 
+class DamagedError(StoreError):
+    """What was read is not what was written."""
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -49,4 +53,13 @@ def store_error(error: OSError, directory: Path) -> StoreError:
     return StoreError(
         f"reading or writing a file in {directory} failed ({error.strerror}). Choose another directory, or use "
         "offload='cpu' or None."
+    )
+
+
+def damaged(directory: Path) -> DamagedError:
+    """The error for a part that came back with another checksum."""
+    return DamagedError(
+        f"what was read from the file in {directory} is not what was written to it: its checksum differs. The step's "
+        "gradient cannot be had any more. Check the disk, and repeat the step with another directory, offload='cpu' or "
+        "None."
     )

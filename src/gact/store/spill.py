@@ -16,6 +16,7 @@ import ctypes
 import mmap
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -78,6 +79,15 @@ def _part(piece: Piece, memory: mmap.mmap) -> Tensor:
         return torch.empty(piece.size, dtype=piece.dtype)
     flat = torch.frombuffer(memory, dtype=torch.uint8, count=piece.nbytes, offset=piece.start)
     return flat.view(piece.dtype).view(piece.size)
+
+
+def checksum(parts: Parts) -> int:
+    """CRC-32 of the bytes of contiguous parts in host memory."""
+    value = 0
+    for part in parts:
+        if part.nbytes:
+            value = zlib.crc32((ctypes.c_char * part.nbytes).from_address(part.data_ptr()), value)
+    return value
 
 
 class SpillFile:
