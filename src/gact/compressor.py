@@ -16,6 +16,7 @@ from .checks import (
     check_count,
 )
 from .context import Context, Parts
+from .copies import MadeLate
 from .levels import arguments_of
 from .memory.serving import Serving
 from .notices import Notices
@@ -31,7 +32,7 @@ from .saved.steps import Steps
 from .settings import checked, load_state, state_of
 
 
-class Compressor(Context):
+class Compressor(MadeLate, Context):
     """Holds the tensors that autograd saves for backward in a few bits each.
 
     The model is not changed. Use it as a context around the forward pass, once a step or once for a whole training::
@@ -175,7 +176,7 @@ class Compressor(Context):
         """What a copy is made of: the model, the settings and the state; what is held now belongs to the original."""
         return {"model": self._model, "settings": self._settings, "rules": self._rules.all, "state": self.state_dict()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def _make(self, state: dict[str, Any]) -> None:
         """Makes a compressor of the same settings and state that holds nothing yet."""
         settings = dataclasses.asdict(state["settings"])
         self.__init__(state["model"], rules=state["rules"], **settings)  # type: ignore[misc]

@@ -143,3 +143,52 @@ def test_a_class_that_minds_its_attributes_is_not_asked():
     with Checkpointing(model, ["*"]):
         model(x).sum().backward()
     assert all("forward" not in block.__dict__ for block in model)
+
+
+class Trained(nn.Module):
+    """Has its compressor for an attribute, as modules of trainers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(32, 64), nn.Linear(64, 32)
+        self.compressor = gact.Compressor(self, bits=2, min_bytes=0, adaptive=False, seed=3)
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+    def gradient(self, x):
+        self.zero_grad()
+        with self.compressor:
+            loss = self(x).square().mean()
+        self.compressor.backward(loss)
+        return torch.cat([parameter.grad.flatten() for parameter in self.parameters()])
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, by_pickle, averaged])
+def test_a_compressor_that_is_an_attribute_of_its_model(make):
+    model, x = Trained(), torch.randn(16, 32)
+    model.gradient(x)
+    made, again = make(model), make(make(model))
+    assert made.compressor is not model.compressor
+    expected = model.gradient(x)
+    for each in made, again:
+        assert each.compressor._model is each
+        assert torch.equal(each.gradient(x), expected)  # of the same step: the state came along
+    assert {row.module for row in made.compressor.report().rows} == {"", "first", "second"}
+
+
+def test_a_copy_that_cannot_be_made_says_so_each_time_it_is_used():
+    model = nn.Sequential(*(Block() for _ in range(3)))
+    model.compressor = gact.Compressor(model, checkpoint=["2"])
+    made = copy.deepcopy(model)
+    del made[0]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="matches no module"), made.compressor:
+            pass
+
+
+def test_a_copy_has_no_attributes_that_a_compressor_has_not():
+    made = copy.copy(gact.Compressor())
+    with pytest.raises(AttributeError, match="'Compressor' object has no attribute 'bits'"):
+        made.bits  # noqa: B018
+    assert not hasattr(gact.Compressor(), "bits")

@@ -134,7 +134,10 @@ def test_refused(arguments: dict[str, Any], error: type[Exception], message: str
         ({"codes": [1, 2]}, r"codes must be a strided tensor, got list"),
         ({"codes": torch.zeros(140, dtype=torch.uint8, device="meta")}, r"codes must hold data, got a tensor on the m"),
         ({"metadata": torch.zeros(1, 2, device="meta")}, r"metadata must hold data"),
-        ({"metadata": torch.zeros(1, 2).to_sparse()}, r"metadata must be a strided tensor, got layout torch\.sparse_coo"),
+        (
+            {"metadata": torch.zeros(1, 2).to_sparse()},
+            r"metadata must be a strided tensor, got layout torch\.sparse_coo",
+        ),
     ],
 )
 def test_broken_state_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -181,7 +181,7 @@ def test_everything_left_alone_has_a_reason(reason):
     ("make", "size"),
     [
         (lambda: torch.eye(300).to_sparse(), 300 * 20),
-        (lambda: torch.eye(300).to_sparse_csr(), 301 * 8 + 300 * 12),
+        (lambda: torch.eye(300).to_sparse_csr(), 301 * 8 + 300 * 20),  # its columns lie in the rows and columns of COO
         (lambda: torch.randn(300, 300).as_subclass(type("Mine", (torch.Tensor,), {})), 360_000),
     ],
     ids=["coo", "csr", "subclass"],
@@ -192,6 +192,63 @@ def test_bytes_of_foreign_tensors_are_counted(make, size):
         save(make())
     assert c.report().plain_bytes == size
     assert c.report().kept_bytes == size
+
+
+def jagged(*lengths):
+    return torch.nested.nested_tensor([torch.randn(length, 64) for length in lengths], layout=torch.jagged)
+
+
+def test_jagged_tensors_are_counted_by_what_they_hold():
+    x, model = (
+        jagged(300, 200),
+        torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.GELU(), torch.nn.Linear(256, 64)),
+    )
+    c = gact.Compressor(model, bits=4, adaptive=False)
+    with c:
+        loss = model(x).values().square().sum()
+    rows, wide = c.report().rows, 500 * 256 * 4
+    assert sum(row.plain_bytes for row in rows if row.reason == "subclass NestedTensor") == pytest.approx(
+        2 * 500 * 64 * 4 + 2 * wide, abs=100
+    )
+    assert c.report().parameter_saves
+    loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:gact compressed nothing", "ignore:The PyTorch API of nested tensors")
+def test_a_strided_nested_tensor_is_counted_by_its_buffer():
+    x = torch.nested.nested_tensor([torch.randn(30, 64), torch.randn(20, 64)])
+    y = torch.nested.nested_tensor([torch.randn(30, 64), torch.randn(20, 64)], requires_grad=True)
+    c = gact.Compressor()
+    with c:
+        results = y * x, y * x
+    rows = [row for row in c.report().rows if row.plain_bytes]
+    assert sum(row.plain_bytes for row in rows) == sum(row.kept_bytes for row in rows) == 50 * 64 * 4, results
+
+
+def test_slices_of_data_are_counted_by_what_they_cover():
+    data = torch.randint(0, 100, (3, 50_000))
+    c = gact.Compressor(bits=4, adaptive=False)
+    with c:
+        results = [  # each index is held as one row of the data, however wide it is expanded
+            torch.zeros(100, width, requires_grad=True).gather(0, data[0][:, None].expand(-1, width)).sum()
+            for width in (1, 2, 4, 8)
+        ]
+    small = 100 * (1 + 2 + 4 + 8) * 4
+    assert c.report().plain_bytes == 50_000 * 8 + small
+    del results
+    with c:  # and parts that overlap are no more than the whole
+        results = [torch.zeros(100, requires_grad=True)[data[:, at:]].sum() for at in range(0, 100, 10)]
+    assert c.report().plain_bytes == 3 * 50_000 * 8
+    assert len(results) == 10
+
+
+def test_a_slice_and_its_whole_are_counted_once():
+    data = torch.randn(4, 50_000)
+    for order in ((data, data[0], data[1:3]), (data[0], data[1:3], data), (data[1:3], data, data[0])):
+        c = gact.Compressor(bits=4, adaptive=False)
+        with c:
+            losses = [(each * torch.ones(1, requires_grad=True)).sum() for each in order]
+        assert c.report().plain_bytes == pytest.approx(data.nbytes, abs=100), losses
 
 
 def test_expanded_tensors_cost_their_storage():

@@ -403,5 +403,7 @@ def test_threads_that_work_when_the_process_ends_do_not_abort_it(tmp_path):
         "    assert bool((ts[-1].load()[0] == 7).all()); print('all there')\n"
     )
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120
+        )
         assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr

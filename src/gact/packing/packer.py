@@ -24,6 +24,7 @@ from ..saved.identity import locate
 from ..saved.kept import Copied, Kept
 from ..saved.ledger import extent_of
 from ..saved.parameters import Parameters
+from ..saved.parts import parts_of
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
 from ..saved.steps import Step, Steps
@@ -31,7 +32,7 @@ from ..saved.waiting import MANY, Told, Waiting
 from .consumers import CHECKPOINT, COMPILED, Consumers
 from .holding import Holding, Widths
 from .offload import Offload
-from .policy import lossless, need, refusal, stored_bytes
+from .policy import lossless, need, refusal
 from .rules import Rules
 
 _SMALL = Decision.keep("small")
@@ -116,8 +117,10 @@ class Packer:
             waiting.tell(tensor)
         refused = refusal(tensor)
         if refused:
-            size = stored_bytes(tensor)
-            step.ledger.record(site or self._unnamed(), Decision.keep(refused), size, size)
+            parts = parts_of(tensor)
+            if parts and all(map(self._parameters.owns, parts)):
+                return self._leave_parameter(tensor, step)
+            step.ledger.keep_parts(site or self._unnamed(), Decision.keep(refused), parts)
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)

@@ -39,21 +39,6 @@ def refusal(tensor: Tensor) -> str:
     return "complex" if dtype.is_complex else str(dtype).removeprefix("torch.")
 
 
-def stored_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor of a kind that is refused: values and indices of a sparse one."""
-    if tensor.layout is torch.strided:
-        return int(tensor.nbytes)
-    if tensor.layout is torch.sparse_coo:
-        parts = [tensor._values(), tensor._indices()]
-    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-        parts = [tensor.values(), tensor.crow_indices(), tensor.col_indices()]
-    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
-        parts = [tensor.values(), tensor.ccol_indices(), tensor.row_indices()]
-    else:
-        parts = []
-    return sum(int(part.nbytes) for part in parts)
-
-
 def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
     """What must survive of a saved tensor, given its dtype and its consumer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,31 @@ class Tally:
 
 
 Extent = tuple[Any, int]
-"""What a save keeps alive in plain autograd, told from others, and its bytes."""
+"""What a save keeps alive in plain autograd, told from others, and its bytes: a storage, or a part of one."""
+
+
+class _Counted:
+    """Storages and parts of storages, each counted once; parts of one storage at most as the whole of it."""
+
+    def __init__(self) -> None:
+        self._places: set[Any] = set()
+        self._in_parts: dict[int, int] = {}
+
+    def add(self, extent: Extent, storage: UntypedStorage) -> int:
+        """Bytes that are new with an extent of a storage."""
+        place, size = extent
+        if place in self._places:
+            return 0
+        self._places.add(place)
+        if type(place) is int:
+            return max(size - self._in_parts.get(place, 0), 0) if self._in_parts else size
+        address = place[0]
+        if address in self._places:
+            return 0
+        before = self._in_parts.get(address, 0)
+        new = max(min(size, storage.nbytes() - before), 0)
+        self._in_parts[address] = before + new
+        return new
 
 
 class Ledger:
@@ -48,8 +73,8 @@ class Ledger:
         self._sites: dict[Site, list[Tally]] = {}
         self.parameter_saves = 0
         self._addresses = WeakStorages()
-        self._plain: set[Any] = set()
-        self._kept: set[int] = set()
+        self._plain = _Counted()
+        self._kept = _Counted()
 
     @property
     def tallies(self) -> dict[tuple[Site, Decision], Tally]:
@@ -63,20 +88,30 @@ class Ledger:
             extent: What ``extent_of`` gave for the saved tensor.
             storage: Its storage.
         """
-        place, size = extent
-        if place in self._plain:
-            return 0
-        self._addresses.add(storage)
-        self._plain.add(place)
+        size = self._plain.add(extent, storage)
+        if size:
+            self._addresses.add(storage)
         return size
 
     def keep(self, site: Site, decision: Decision, extent: Extent, storage: UntypedStorage) -> None:
         """Adds one save of a tensor that is kept as it is."""
-        size = extent[1]
-        plain = self.plain(extent, storage)
-        address = storage._cdata
-        kept = 0 if address in self._kept else size
-        self._kept.add(address)
+        plain, kept = self.plain(extent, storage), self._kept.add(extent, storage)
+        self.record(site, decision, plain, kept, merged=not kept and extent[1] > 0)
+
+    def keep_parts(self, site: Site, decision: Decision, parts: list[Tensor]) -> None:
+        """Adds one save of a tensor that is made of others and kept as it is.
+
+        Args:
+            site: Who saved it.
+            decision: Why it is kept.
+            parts: The strided tensors that hold it.
+        """
+        plain = kept = size = 0
+        for part in parts:
+            extent, storage = extent_of(part), part.untyped_storage()
+            plain += self.plain(extent, storage)
+            kept += self._kept.add(extent, storage)
+            size += extent[1]
         self.record(site, decision, plain, kept, merged=not kept and size > 0)
 
     def release(self, site: Site, before: Decision, after: Decision, kept_bytes: int) -> None:
@@ -151,6 +186,13 @@ def extent_of(tensor: Tensor) -> Extent:
     storage = tensor.untyped_storage()
     address = storage._cdata
     if tensor.is_leaf and tensor._is_view():
-        place = (address, tensor.storage_offset(), tensor.size(), tensor.stride())
-        return place, min(tensor.nbytes, storage.nbytes())
+        return _slice_of(tensor, address, storage.nbytes())
     return address, storage.nbytes()
+
+
+def _slice_of(tensor: Tensor, address: int, most: int) -> Extent:
+    """The part of a storage that a tensor covers; a dimension that repeats elements covers nothing more."""
+    own = [(step, length) for length, step in zip(tensor.size(), tensor.stride(), strict=True) if step]
+    covered = math.prod(length for _, length in own) if tensor.numel() else 0
+    place = (address, tensor.storage_offset(), tensor.dtype, tuple(sorted(each for each in own if each[1] > 1)))
+    return place, min(covered * tensor.itemsize, most)

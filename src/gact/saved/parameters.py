@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from ..autograd.internals import FakeTensor, StorageWeakRef
 from ..codecs.layout import region_of
 from ..records import Arguments
+from .parts import parts_of
 
 _VIEWS_AND_CASTS = """
     ToCopy T Transpose Permute View UnsafeView ReshapeAlias Slice Select Split
@@ -50,8 +52,10 @@ class Parameters:
         self._storages: dict[int, StorageWeakRef] = {}
         if model is not None:
             for tensor in (*model.parameters(), *model.buffers()):
-                if type(tensor) in PLAIN and tensor.layout is torch.strided:
-                    reference = StorageWeakRef(tensor.untyped_storage())
+                if type(tensor) not in PLAIN and is_lazy(tensor):
+                    continue  # it has no memory yet
+                for part in parts_of(tensor):
+                    reference = StorageWeakRef(part.untyped_storage())
                     self._storages[reference.cdata] = reference
 
     def owns(self, tensor: Tensor) -> bool:
