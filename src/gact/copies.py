@@ -1,9 +1,9 @@
 """Copies of objects that belong to a model, made when they are first used.
 
 NOTE: A cycle
-A compressor that is an attribute of its own model is copied (``deepcopy``, ``pickle``, ``AveragedModel``, processes that
-are spawned) while the copy of the model is still empty. So a copy first holds what it is to be made of, and is made when
-something of it is asked for: the model is there by then.
+A compressor that is an attribute of its own model is copied (``deepcopy``, ``pickle``, ``AveragedModel``, processes
+that are spawned) while the copy of the model is still empty. So a copy first holds what it is to be made of, and is
+made when something of it is asked for: the model is there by then.
 """
 
 from __future__ import annotations
