@@ -26,7 +26,8 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is not None:
         names, _ = flatten()
-        return [part for name in names for part in parts_of(getattr(tensor, name))]
+        inner = (getattr(tensor, name) for name in names)  # some are no tensors, as the mesh of a sharded one
+        return [part for each in inner if isinstance(each, Tensor) for part in parts_of(each)]
     layout = tensor.layout
     if layout is torch.strided:
         return [tensor.detach().values()] if tensor.is_nested else [tensor]
