@@ -30,7 +30,7 @@ def test_counts_results_and_forgets_the_dead():
     assert timeline.samples == ((0, SIZE, 2 * SIZE), (2 * SIZE, 2 * SIZE))
     assert timeline.peak == 2 * SIZE
     del b, c
-    assert counter.live_bytes() == 0
+    assert counter.live_bytes == 0
 
 
 def test_views_and_in_place_results_share_a_storage():
@@ -46,7 +46,7 @@ def test_a_storage_that_grows_counts_with_its_new_size():
     with LiveBytes([x]) as counter:
         counter.begin("all")
         x.resize_(2 * N)
-    assert counter.live_bytes() == 2 * SIZE
+    assert counter.live_bytes == 2 * SIZE
 
 
 def test_plain_autograd_keeps_one_result_per_exp():
@@ -54,11 +54,11 @@ def test_plain_autograd_keeps_one_result_per_exp():
     with LiveBytes([x]) as counter:
         counter.begin("forward")
         loss = chain(x, length=5)
-        after_forward = counter.live_bytes()
+        after_forward = counter.live_bytes
         counter.begin("backward")
         loss.backward()
     assert after_forward == 6 * SIZE + loss.nbytes
-    assert counter.live_bytes() >= 2 * SIZE
+    assert counter.live_bytes >= 2 * SIZE
     backward = counter.timeline().samples[1]
     assert backward[0] == after_forward
     assert max(backward) <= after_forward + 2 * SIZE + 64
@@ -73,7 +73,7 @@ def test_compressed_keeps_what_its_report_says(bits):
         counter.begin("forward")
         with compressor:
             loss = chain(x, length=5)
-        after_forward = counter.live_bytes()
+        after_forward = counter.live_bytes
         report = compressor.report()
         compressor.backward(loss)
     assert report.plain_bytes == 5 * SIZE
@@ -95,4 +95,4 @@ def test_optimizer_state_and_gradients_are_seen():
         counter.begin("step")
         model(torch.ones(1, 100)).sum().backward()
         optimizer.step()
-    assert counter.live_bytes() >= 4 * model.weight.nbytes
+    assert counter.live_bytes >= 4 * model.weight.nbytes

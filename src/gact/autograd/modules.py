@@ -1,4 +1,4 @@
-"""Which modules are running: told by hooks of all modules to those who follow on the same thread.
+"""Which modules are running: hooks of all modules tell the followers of the same thread.
 
 NOTE: torch.compile
 Compiled code is compiled anew when the hooks that modules have are others than before, and a hook registered in every
@@ -24,7 +24,7 @@ from .compiling import never_compiled
 
 
 class Follower(Protocol):
-    """Somebody who wants to know which modules are running."""
+    """Is told which modules are running."""
 
     def module_begins(self, module: torch.nn.Module) -> None:
         """The forward of a module begins."""
@@ -34,21 +34,21 @@ class Follower(Protocol):
 
 
 def follow(follower: Follower) -> None:
-    """Tells somebody of the modules that begin and end on this thread from now on."""
+    """Tells a follower of the modules that begin and end on this thread from now on."""
     never_compiled(_begins, _ends)
     _hooks.open(follower)
     _here.followers.append(follower)
 
 
 def unfollow(follower: Follower) -> None:
-    """Tells him no more; nothing is wrong if nobody told him."""
+    """Ends what ``follow`` began; does nothing if it was not called."""
     if follower in _here.followers:
         _here.followers.remove(follower)
     _hooks.close(follower)
 
 
 class _Here(threading.local):
-    """Who follows on this thread."""
+    """The followers of this thread."""
 
     def __init__(self) -> None:
         self.followers: list[Follower] = []
@@ -70,7 +70,7 @@ def _ends(module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
 
 
 class _Hooks:
-    """The two hooks, which are there while anybody follows on any thread."""
+    """The two hooks, which are registered while there is a follower on any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -26,13 +26,13 @@ class LiveBytes(LiveTensors):
     def begin(self, phase: str) -> None:
         """Start a phase of the step; the samples that follow belong to it."""
         self._phases.append(phase)
-        self._samples.append([self.live_bytes()])
+        self._samples.append([self.live_bytes])
 
     def timeline(self) -> Timeline:
         """The samples of all phases."""
         return Timeline(tuple(self._phases), tuple(tuple(samples) for samples in self._samples))
 
-    def after(self, label: Any) -> None:
+    def after(self, func: Callable[..., Any], args: tuple[Any, ...], results: Any, label: Any) -> None:
         """Take a sample."""
         if self._samples:
-            self._samples[-1].append(self.live_bytes())
+            self._samples[-1].append(self.live_bytes)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ..autograd.inner import in_backward
 from ..autograd.internals import current_node
+from ..autograd.modules import follow, unfollow
 from .live import LiveTensors
 from .report import Holder, MemoryProfile, Sample
 from .resident import ResidentPeak, resident_bytes
@@ -84,7 +84,7 @@ class _Follower(LiveTensors):
         for tensor in known:
             self.add(tensor, BEFORE)
         self.samples: list[Sample] = []
-        self.start_bytes = self.live_bytes()
+        self.start_bytes = self.live_bytes
         self.at_peak: list[tuple[int, Maker]] = self.alive()
         self.resident_start = resident_bytes()
         self.resident_peaks: dict[str, int] = {}
@@ -93,23 +93,23 @@ class _Follower(LiveTensors):
         self._resident = ResidentPeak()
         self._paths = {} if model is None else {module: path for path, module in model.named_modules()}
         self._running: list[nn.Module] = []
-        self._handles: list[Any] = []
 
     def __enter__(self) -> _Follower:
-        self._handles = [
-            register_module_forward_pre_hook(lambda module, _: self._running.append(module)),
-            register_module_forward_hook(self._ends, always_call=True),
-        ]
+        follow(self)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        for handle in self._handles:
-            handle.remove()
+        unfollow(self)
         self._note_resident()
 
-    def _ends(self, module: nn.Module, _inputs: Any, _outputs: Any) -> None:
+    def module_begins(self, module: nn.Module) -> None:
+        """What follows is the work of a module."""
+        self._running.append(module)
+
+    def module_ends(self, module: nn.Module) -> None:
+        """What follows is the work of the module around it."""
         while self._running and self._running.pop() is not module:
             pass
 
@@ -138,9 +138,8 @@ class _Follower(LiveTensors):
         module = "" if running is None else self._paths.get(running, f"<{type(running).__name__}>")
         return Maker(phase, module, op)
 
-    def after(self, label: Maker) -> None:
+    def after(self, func: Callable[..., Any], args: tuple[Any, ...], results: Any, label: Maker) -> None:
         """Takes a sample."""
-        live = self.live_bytes()
-        self.samples.append(Sample(label.phase, label.op, live))
-        if live > self._highest:
-            self._highest, self.at_peak = live, self.alive()
+        self.samples.append(Sample(label.phase, label.op, self.live_bytes))
+        if self.live_bytes > self._highest:
+            self._highest, self.at_peak = self.live_bytes, self.alive()

@@ -131,6 +131,9 @@ class _Follower:
 
     NOTE: Backward
     Nodes carry the number that counted when forward made them, so the block of a node is the one that was running.
+
+    NOTE: Inputs
+    A block's inputs may be keyword arguments, which hooks of all modules do not see, so each block has its own hooks.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:

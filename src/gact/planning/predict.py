@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..autograd.internals import tree_leaves
+from ..autograd.modules import follow, unfollow
 from ..checkpoint.blocks import find_blocks
 from ..compressor import Compressor
 from ..levels import Level
@@ -135,26 +136,28 @@ class _Running:
     """Tells whether one of some modules is running its forward; without names, always yes."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...] | None) -> None:
-        self._modules = None if names is None else [model.get_submodule(name) for name in names]
+        self._modules = None if names is None else {model.get_submodule(name) for name in names}
         self._depth = 0
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> _Running:
-        for module in self._modules or ():
-            self._handles.append(module.register_forward_pre_hook(lambda *_: self._move(1)))
-            self._handles.append(module.register_forward_hook(lambda *_: self._move(-1), always_call=True))
+        if self._modules is not None:
+            follow(self)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
+        unfollow(self)
 
     def __call__(self) -> bool:
         """Whether one is running now."""
         return self._modules is None or self._depth > 0
 
-    def _move(self, by: int) -> None:
-        self._depth += by
+    def module_begins(self, module: nn.Module) -> None:
+        """One of the modules may begin."""
+        self._depth += module in (self._modules or ())
+
+    def module_ends(self, module: nn.Module) -> None:
+        """One of the modules may have ended."""
+        self._depth -= module in (self._modules or ())
 
 
 def _again_on_gpu(model: nn.Module, choice: bool | tuple[str, ...]) -> None:

@@ -1,8 +1,4 @@
-"""Counts the bytes of the tensors that are alive, and those of codes among them, at the cost of one look per result.
-
-NOTE: Why not the profiler's counter
-``gact.memory`` keeps a label for every storage and goes through all of them after every operation. A plan runs tens of
-steps, so here a storage is added when it appears and a finalizer takes it away. Both count the same bytes.
+"""Follows the bytes of a step without data, and those of codes among them.
 
 NOTE: Questions about data
 A network may ask whether a mask masks anything before it is used (``mask.all()``). Without data there is no answer; the
@@ -14,14 +10,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops  # noqa: F401 - registers the operators
-from ..autograd.internals import FakeTensor, TorchDispatchMode, tree_leaves
+from ..autograd.internals import FakeTensor
+from ..memory.live import LiveTensors
 from . import recurrent
 
 _ENCODERS = frozenset(
@@ -35,7 +31,7 @@ _TO_NUMBER = torch.ops.aten._local_scalar_dense.default
 Watch = Callable[[Callable[..., Any], tuple[Any, ...], Any, int], None]
 
 
-class Tracker(TorchDispatchMode):
+class Tracker(LiveTensors):
     """Follows live bytes while it is active as a context.
 
     Args:
@@ -44,27 +40,23 @@ class Tracker(TorchDispatchMode):
         elsewhere: Tells of codes that are made now whether they are to lie elsewhere; those count in ``codes``.
 
     Attributes:
-        live: Bytes of tensors alive, each storage once.
-        codes: Of those, bytes of codes that could lie elsewhere.
-        peak: Highest ``live``.
-        peak_without_codes: Highest ``live - codes``: the peak if codes lay elsewhere.
+        codes: Of the bytes alive, those of codes that could lie elsewhere.
+        peak: Most bytes alive at one time.
+        peak_without_codes: The same without ``codes``: the peak if codes lay elsewhere.
         largest_code: Most bytes that one encoding made.
     """
 
     def __init__(
         self, tensors: Iterable[Tensor] = (), watch: Watch | None = None, elsewhere: Callable[[], bool] = lambda: True
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = 0
         self.codes = 0
         self.largest_code = 0
-        self._known: dict[int, Any] = {}
+        self._codes_before = 0
         self._true: weakref.ref[Tensor] | None = None
         self._watch = watch
         self._elsewhere = elsewhere
-        for tensor in tensors:
-            self._add(tensor, is_code=False)
-        self.peak = self.peak_without_codes = self.live
+        super().__init__(tensors)
+        self.peak = self.peak_without_codes = self.live_bytes
 
     def __torch_dispatch__(
         self,
@@ -73,44 +65,39 @@ class Tracker(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation, count its results."""
+        """Runs an operation and counts its results, or answers a question about data."""
         if func is _TO_NUMBER and isinstance(args[0], FakeTensor):
             if args[0].dtype is torch.bool:
                 return self._true is not None and self._true() is args[0]
             if args[0].is_floating_point():
                 return 1.0
-        results = func(*args, **(kwargs or {}))
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs an operation; what a recurrent layer saves without data is that of one with data."""
+        results = func(*args, **kwargs)
         if func is recurrent.LAYER and isinstance(results[0], FakeTensor):
-            results = recurrent.with_workspace(results, args)
-        is_code = func in _ENCODERS and self._elsewhere()
-        before = self.codes
-        for leaf in [results] if isinstance(results, Tensor) else tree_leaves(results):
-            if isinstance(leaf, Tensor):
-                self._add(leaf, is_code)
-        if is_code:
-            self.largest_code = max(self.largest_code, self.codes - before)
-        self.peak = max(self.peak, self.live)
-        self.peak_without_codes = max(self.peak_without_codes, self.live - self.codes)
+            return recurrent.with_workspace(results, args)
+        return results
+
+    def label(self, func: Callable[..., Any]) -> bool:
+        """Whether results are codes that could lie elsewhere."""
+        self._codes_before = self.codes
+        return func in _ENCODERS and self._elsewhere()
+
+    def count(self, nbytes: int, label: bool | None) -> None:
+        """Notes bytes that are alive, and those of codes among them."""
+        super().count(nbytes, label)
+        if label:
+            self.codes += nbytes
+
+    def after(self, func: Callable[..., Any], args: tuple[Any, ...], results: Any, label: bool) -> None:
+        """Takes the peaks, and has the watcher see the operation."""
+        if label:
+            self.largest_code = max(self.largest_code, self.codes - self._codes_before)
+        self.peak = max(self.peak, self.live_bytes)
+        self.peak_without_codes = max(self.peak_without_codes, self.live_bytes - self.codes)
         if func is torch.ops.aten.all.default:
             self._true = weakref.ref(results)
         if self._watch is not None:
-            self._watch(func, args, results, self.live)
-        return results
-
-    def _add(self, tensor: Tensor, is_code: bool) -> None:
-        if tensor.layout is not torch.strided:
-            return
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._known:
-            return
-        size = storage.nbytes()
-        # Torch keeps the Python object of a storage as long as the storage itself: it dies when the memory is freed.
-        self._known[key] = weakref.ref(storage, partial(self._drop, key, size, is_code))
-        self.live += size
-        self.codes += size * is_code
-
-    def _drop(self, key: int, size: int, is_code: bool, _: Any) -> None:
-        del self._known[key]
-        self.live -= size
-        self.codes -= size * is_code
+            self._watch(func, args, results, self.live_bytes)
