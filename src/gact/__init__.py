@@ -15,6 +15,7 @@ from .packing.rules import Rule
 from .planning import Plan, plan
 from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
+from .remat import register_rebuild
 from .report import Report, Row
 from .store import StoreError
 
@@ -40,6 +41,7 @@ __all__ = [
     "profile_step",
     "quantize",
     "register_need",
+    "register_rebuild",
     "use_allocator",
 ]
 

@@ -14,6 +14,7 @@ from torch._C import DisableTorchFunction as _DisableTorchFunction
 from torch._C import _DisableTorchDispatch
 from torch._C._autograd import _get_sequence_nr, _unsafe_set_version_counter
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, maybe_current_level
+from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -27,6 +28,8 @@ __all__ = [
     "DisableTorchFunction",
     "FakeTensor",
     "FakeTensorMode",
+    "OpOverload",
+    "OpOverloadPacket",
     "StorageWeakRef",
     "TorchDispatchMode",
     "current_node",

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..ops.checks import is_dense
+
 
 class Layout(NamedTuple):
     """Size and stride of a saved tensor relative to its region.
@@ -55,25 +57,15 @@ def region_of(tensor: Tensor) -> tuple[Tensor, Layout] | None:
         copy if it leaves gaps; and the layout. None if elements overlap in a way other than expansion.
     """
     size, stride = tensor.size(), tensor.stride()
-    if tensor.is_contiguous() or _is_dense(size, stride):
+    if tensor.is_contiguous() or is_dense(size, stride):
         return tensor, Layout(size, stride, size)
     dense = torch.Size(1 if step == 0 else length for length, step in zip(size, stride, strict=True))
     region = tensor if dense == size else tensor.as_strided(dense, stride)
-    if _is_dense(dense, stride):
+    if is_dense(dense, stride):
         return region, Layout(size, stride, dense)
     if _overlaps(dense, stride):
         return None
     return region.contiguous(), Layout(size, stride, dense, copied=True)
-
-
-def _is_dense(size: torch.Size, stride: tuple[int, ...]) -> bool:
-    """Whether some order of the dimensions makes a tensor of this size and stride contiguous."""
-    expected = 1
-    for step, length in sorted((step, length) for length, step in zip(size, stride, strict=True) if length != 1):
-        if step != expected:
-            return False
-        expected *= length
-    return True
 
 
 def _overlaps(size: torch.Size, stride: tuple[int, ...]) -> bool:

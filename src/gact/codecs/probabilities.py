@@ -72,13 +72,17 @@ class Probabilities:
     def forward(self, flat: Tensor) -> Forward:
         """The probabilities, 0 in place of the greatest."""
         # Not finite where those are not, so that their groups are poisoned.
-        zeros = self.peaks.mul(0)
+        zeros = self._read(self.peaks.clone()).mul_(0)
 
         def write(start: int, out: Tensor) -> None:
-            out.copy_(flat[start : start + out.numel()])
+            self._read(out.copy_(flat[start : start + out.numel()]))
             self._put(start, out, zeros)
 
         return write
+
+    def _read(self, elements: Tensor) -> Tensor:
+        """Makes probabilities of elements, in place."""
+        return elements
 
     def inverse(self) -> Inverse:
         """The greatest in their places."""
@@ -176,15 +180,8 @@ class LogProbabilities(Probabilities):
 
     rounding = "stochastic"
 
-    def forward(self, flat: Tensor) -> Forward:
-        """The probabilities, 0 in place of the greatest."""
-        zeros = self.peaks.exp().mul_(0)
-
-        def write(start: int, out: Tensor) -> None:
-            out.copy_(flat[start : start + out.numel()]).exp_()
-            self._put(start, out, zeros)
-
-        return write
+    def _read(self, elements: Tensor) -> Tensor:
+        return elements.exp_()
 
     def inverse(self) -> Inverse:
         """The logarithms; of 0 a finite number, so that no product with it is NaN. That of 0 is slow, too."""

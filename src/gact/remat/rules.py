@@ -55,6 +55,9 @@ INPLACE = {function: _INPLACE[name] for function, name in _functions(_INPLACE).i
 MASKED = _functions(_MASKED.split())
 """Ops whose result is their input times a mask that they save."""
 
+_STATED: dict[Callable[..., Any], tuple[Callable[..., Tensor], str]] = {}
+"""Custom ops with what makes their result and their kind: see ``registry.py``."""
+
 _NORMS = {getattr(torch.nn.functional, name): name for name in NORMS}
 
 
@@ -115,6 +118,8 @@ def making(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         args: Its positional arguments.
         kwargs: Its keyword arguments.
     """
+    if func in _STATED:
+        return _stated(*_STATED[func], args, kwargs)
     if func in POINTWISE:
         return _pointwise(POINTWISE[func], func, args, kwargs)
     if func in INPLACE:
@@ -134,6 +139,25 @@ def making(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         norm, lines = partial(norm, groups), partial(lines, groups)
     rebuild = Rebuild(partial(norm, None), partial(_norm_over, norm), lines=lines)
     return Making(rebuild, [args[0], *(tensor for tensor in affine if tensor is not None)], statistics=True)
+
+
+def state(func: Callable[..., Any], make: Callable[..., Tensor], kind: str) -> None:
+    """Adds the rule of a custom op.
+
+    Args:
+        func: The op, as a function mode sees it.
+        make: Makes its result from its own arguments.
+        kind: As of ``Rebuild``.
+    """
+    _STATED[func] = (make, kind)
+    DERIVABLE.add(func)
+
+
+def _stated(make: Callable[..., Tensor], kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making:
+    sources: list[Tensor] = []
+    positional = [_template(value, sources) for value in args]
+    named = {name: _template(value, sources) for name, value in kwargs.items()}
+    return Making(Rebuild(partial(_run, make, positional, named), kind=kind), sources)
 
 
 class _Slot:
@@ -239,4 +263,5 @@ _AFFINE = {
 OVERWRITING = frozenset(MASKED) | frozenset(INPLACE)
 """Ops that may write their result into their input, or are recognised by the mask they save."""
 
-DERIVABLE = frozenset(POINTWISE) | OVERWRITING | frozenset(_NORMS)
+DERIVABLE: set[Callable[..., Any]] = {*POINTWISE, *OVERWRITING, *_NORMS}
+"""All ops that have a rule."""

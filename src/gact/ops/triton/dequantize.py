@@ -39,6 +39,44 @@ def load_runs(base: tl.tensor, eighth: tl.tensor, BITS: tl.constexpr) -> tl.tupl
     return runs
 
 
+@triton.jit
+def decoded_section(
+    runs: tl.tuple,
+    s: tl.constexpr,
+    minimum: tl.tensor,
+    scale: tl.tensor,
+    key: tl.tensor,
+    k: tl.tensor,
+    eighth: tl.tensor,
+    BITS: tl.constexpr,
+    TAIL: tl.constexpr,
+    HALF: tl.constexpr,
+) -> tl.tensor:
+    """Elements of an eighth of each group: minimum + code * scale, or what dither makes of it.
+
+    Args:
+        runs: The bytes of each group.
+        s: Which eighth.
+        minimum: Value of code 0 of each group.
+        scale: Scale of each group, negative if it is dithered.
+        key: Of the random stream of each group.
+        k: Places in the eighth.
+        eighth: Elements of an eighth.
+        BITS: Width of a code.
+        TAIL: Whether this is the short last group.
+        HALF: Whether elements are float16, whose largest magnitude is 65504.
+    """
+    # In eighths of the scale, in which the products of dithered groups and of the others are exact alike.
+    eighths = (tl.abs(scale) * 0.125)[:, None]
+    steps = (unpack_section(runs, s, BITS) << 3).to(tl.int32)
+    shift = 3 - 2 * shared_bits(key, s, k, eighth, TAIL).to(tl.int32)
+    steps += tl.where((scale < 0)[:, None], shift, 0)
+    real = minimum[:, None] + steps.to(minimum.dtype) * eighths
+    if HALF:
+        real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
+    return real
+
+
 @triton.jit(do_not_specialize=["groups", "length", "seed"])
 def dequantize_kernel(
     out_ptr: tl.tensor,
@@ -71,19 +109,11 @@ def dequantize_kernel(
     minimum, scale = group_line(metadata_ptr, codes_ptr, source, GROUP // 8 * BITS)
     base = codes_ptr + source[:, None] * (GROUP // 8 * BITS) + existing(k, eighth, TAIL)
     runs = load_runs(base, eighth, BITS)
-    # In eighths of the scale, in which the products of dithered groups and of the others are exact alike.
-    eighths = (tl.abs(scale) * 0.125)[:, None]
-    dithered = (scale < 0)[:, None]
     key = group_key(seed, source)[:, None]
     to = out_ptr + group[:, None] * GROUP + k
     dtype: tl.constexpr = out_ptr.dtype.element_ty
     for s in tl.static_range(8):
-        steps = (unpack_section(runs, s, BITS) << 3).to(tl.int32)
-        shift = 3 - 2 * shared_bits(key, s, k, eighth, TAIL).to(tl.int32)
-        steps += tl.where(dithered, shift, 0)
-        real = minimum[:, None] + steps.to(minimum.dtype) * eighths
-        if dtype == tl.float16:
-            real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
+        real = decoded_section(runs, s, minimum, scale, key, k, eighth, BITS, TAIL, dtype == tl.float16)
         mask = there[:, None]
         if TAIL:
             mask = mask & (k < eighth) & (s * eighth + k < length)

@@ -1,4 +1,19 @@
-"""Kernel of ``rebuild_into``: decoded elements under lines, a sum and a mask. See ``docs/codes.md``, "Rebuilding"."""
+"""Kernel of ``rebuild_into``: decoded elements under lines, a sum and a mask. See ``docs/codes.md``, "Rebuilding".
+
+NOTE: Arguments of ``rebuild_kernel``
+* ``out_ptr``: where the elements go, and with ``ADD`` what is added; bfloat16 as int16.
+* ``codes_ptr``, ``metadata_ptr``: codes, uint8; minimum and scale, a pair as one int32.
+* ``line0_ptr``, ``line1_ptr``: factors, then shifts of each line; unused if its ``WALK`` is empty.
+* ``mask_ptr``: bits of a mask, uint8; unused without ``MASK``.
+* ``groups``, ``length``: number of full groups, and elements of the short last group, which ``TAIL`` alone reads.
+* ``seed``: key of the random stream, of which dithered groups were given two bits per element.
+* ``on``: factor where a bit of the mask is 1. ``numel``: elements of the tensor.
+* ``count0``, ``inner0``, ``count1``, ``inner1``: channels of each line, and neighbours that share one of them.
+* ``BITS``: width of a code. ``GROUP``: elements of a group. ``ROWS``: groups of a program.
+* ``WALK0``, ``WALK1``: how the channels of a line follow each other, see ``channel_of``; empty for no line.
+* ``MASK``: multiply by a mask. ``ADD``: add what is there.
+* ``TAIL``: rebuild the short last group, in a single program, instead of the full ones.
+"""
 
 # mypy: allow-untyped-decorators
 
@@ -7,11 +22,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .dequantize import group_line, load_runs
+from .dequantize import decoded_section, group_line, load_runs
 from .elements import from_real, to_real
 from .masks import number
-from .random import group_key, shared_bits
-from .tiles import existing, locate, unpack_section
+from .random import group_key
+from .tiles import existing, locate
 
 MASK_GROUP = tl.constexpr(256)
 ITEMSIZE = 4
@@ -114,39 +129,11 @@ def rebuild_kernel(
     ROWS: tl.constexpr,
     TAIL: tl.constexpr,
 ) -> None:
-    """Rebuild ``ROWS`` groups.
-
-    Args:
-        out_ptr: Where the elements go, and with ``ADD`` what is added; bfloat16 as int16.
-        codes_ptr: Codes, uint8.
-        metadata_ptr: Minimum and scale, a pair as one int32.
-        line0_ptr: Factors, then shifts; unused if ``WALK0`` is empty.
-        line1_ptr: The same of the second line.
-        mask_ptr: Bits of a mask, uint8; unused without ``MASK``.
-        groups: Number of full groups.
-        length: Elements of the short last group; unused without ``TAIL``.
-        seed: Key of the random stream, of which dithered groups were given two bits per element.
-        on: Factor where a bit of the mask is 1.
-        numel: Elements of the tensor.
-        count0: Channels of the first line.
-        inner0: Neighbours that share one of them.
-        count1: Channels of the second line.
-        inner1: Neighbours that share one of them.
-        BITS: Width of a code.
-        WALK0: How channels of the first line follow each other: see ``channel_of``; empty for no line.
-        WALK1: The same of the second line.
-        MASK: Multiply by a mask.
-        ADD: Add what is there.
-        GROUP: Elements per group.
-        ROWS: Groups of a program.
-        TAIL: Rebuild the short last group, in a single program, instead of the full ones.
-    """
+    """Rebuild ``ROWS`` groups. The docstring of this file tells what the arguments are."""
     k = tl.arange(0, GROUP // 8)[None, :]
     group, source, there, eighth = locate(groups, length, GROUP, ROWS, TAIL)
     minimum, scale = group_line(metadata_ptr, codes_ptr, source, GROUP // 8 * BITS)
     runs = load_runs(codes_ptr + source[:, None] * (GROUP // 8 * BITS) + existing(k, eighth, TAIL), eighth, BITS)
-    eighths = (tl.abs(scale) * 0.125)[:, None]
-    dithered = (scale < 0)[:, None]
     key = group_key(seed, source)[:, None]
     start = source[:, None] * GROUP
     dtype: tl.constexpr = out_ptr.dtype.element_ty
@@ -158,11 +145,7 @@ def rebuild_kernel(
         j = s * eighth + k
         if TAIL:
             j = tl.minimum(j, length - 1)
-        steps = (unpack_section(runs, s, BITS) << 3).to(tl.int32)
-        steps += tl.where(dithered, 3 - 2 * shared_bits(key, s, k, eighth, TAIL).to(tl.int32), 0)
-        real = minimum[:, None] + steps.to(tl.float32) * eighths
-        if dtype == tl.float16:
-            real = tl.clamp(real, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL)
+        real = decoded_section(runs, s, minimum, scale, key, k, eighth, BITS, TAIL, dtype == tl.float16)
         if WALK0 != "":
             real = apply_line(real, line0_ptr, start, j, count0, inner0, WALK0)
         if WALK1 != "":
