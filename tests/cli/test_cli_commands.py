@@ -68,7 +68,7 @@ def test_importing_the_command_line_does_not_import_its_extra():
 
 
 def test_module_can_be_run():
-    done = subprocess.run([sys.executable, "-m", "gact.cli", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "gact", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"gact {gact.__version__}"
 
 
