@@ -37,7 +37,7 @@ def main() -> None:
         tokens, labels = sentences(32)
         with compressor:
             loss = model(input_ids=tokens, labels=labels).loss
-        compressor.backward(loss)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

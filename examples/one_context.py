@@ -1,6 +1,6 @@
 """One context around a whole training, for loops that cannot be changed: everything inside it is compressed.
 
-With ``adaptive=False`` the loop's own ``loss.backward()`` is enough. Here a one-dimensional network learns
+Here a one-dimensional network learns
 to tell the frequency of a noisy wave, with gradients accumulated over two batches; its state is saved and loaded.
 """
 

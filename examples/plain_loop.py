@@ -1,6 +1,6 @@
 """An ordinary training loop: a convolutional network on handwritten digits, with its activations held in 4 bits.
 
-The two lines that differ from a loop without gact are marked. Needs scikit-learn for the data.
+The line that differs from a loop without gact is marked. Needs scikit-learn for the data.
 """
 
 import torch
@@ -37,7 +37,7 @@ def main() -> None:
         for batch in torch.randperm(1500).split(100):
             with compressor:  # what autograd saves in here is compressed
                 loss = F.cross_entropy(model(images[batch]), labels[batch])
-            compressor.backward(loss)  # in place of loss.backward()
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
         model.eval()

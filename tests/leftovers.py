@@ -11,6 +11,7 @@ from gact.memory import serving
 from gact.packing import consumers
 from saved import active_pair, all_saved
 
+TORCHS_ENGINE = torch.autograd._engine_run_backward
 TORCHS_SWITCH = torch.autograd.graph.disable_saved_tensors_hooks
 
 
@@ -29,6 +30,7 @@ def left_behind(c, model):
     """The names of what is still there, on this thread and in the process."""
     found = {
         "hooks": active_pair() is not None or hooks._OPEN._hooks or hooks._OPEN._anywhere,
+        "engine": torch.autograd._engine_run_backward is not TORCHS_ENGINE,
         "switch": torch.autograd.graph.disable_saved_tensors_hooks is not TORCHS_SWITCH,
         "mode": torch._C._len_torch_function_stack(),
         "module hooks": modules._global_forward_pre_hooks or modules._global_forward_hooks,

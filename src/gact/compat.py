@@ -15,20 +15,20 @@
 NOTE: What the closure is for
 The published ``iterate`` runs the closure three times for each saved tensor whenever it adapts, and otherwise not at
 all: a loop runs its own forward and backward besides, or has them in the closure alone. Here sensitivities are
-measured in the backward passes that the loop runs anyway: while the hook is installed, ``Tensor.backward`` on its
-thread goes through ``Compressor.backward``. So ``iterate`` runs the closure once, if nothing has run backward since
-it was last called, and otherwise not.
+measured in the backward passes that the loop runs anyway. So ``iterate`` runs the closure once, if nothing has run
+backward on the thread since it was last called, and otherwise not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from .autograd.passes import Pass, unwatch, watch
 from .checks import check_count
 from .compressor import Compressor
 from .levels import offload_of
@@ -105,8 +105,7 @@ class Controller:
             settings["offload"] = offload_of(model)
         settings |= options
         self.compressor = Compressor(model, **settings)
-        self._route: _Route | None = None
-        self._backwards = 0
+        self._count: _Count | None = None
 
     def install_hook(self) -> None:
         """Starts compressing on this thread.
@@ -114,16 +113,17 @@ class Controller:
         Raises:
             RuntimeError: If the hook is installed already, or other saved-tensor hooks are.
         """
-        if self._route is not None:
+        if self._count is not None:
             raise RuntimeError("the hook is installed already. Call uninstall_hook() first.")
         self.compressor.__enter__()
-        self._route = _Route(self._backward)
+        self._count = _Count()
+        watch(self._count, self._count)
 
     def uninstall_hook(self) -> None:
         """Stops compressing; without an installed hook it does nothing."""
-        if self._route is not None:
-            self._route.close()
-            self._route = None
+        if self._count is not None:
+            unwatch(self._count)
+            self._count = None
             self.compressor.__exit__(None, None, None)
 
     def iterate(self, backprop: Callable[[], Any]) -> None:
@@ -133,51 +133,21 @@ class Controller:
             backprop: Runs forward and ``loss.backward()``; called once if no backward pass has been run since the last
                 call, and otherwise not.
         """
-        if not self._backwards:
+        if self._count is None or not self._count.passes:
             backprop()
-        self._backwards = 0
-
-    def _backward(self, loss: Tensor, gradient: Tensor | None, options: dict[str, Any]) -> None:
-        self._backwards += 1
-        self.compressor.backward(loss, gradient, **options)
+        if self._count is not None:
+            self._count.passes = 0
 
 
-class _Route:
-    """Sends ``Tensor.backward`` of one thread another way, except where it is called from there.
+class _Count:
+    """Counts the backward passes of one thread."""
 
-    Args:
-        to: Called with the tensor, its gradient and the options given.
-    """
+    def __init__(self) -> None:
+        self.passes = 0
+        self._thread = threading.get_ident()
 
-    def __init__(self, to: Callable[[Tensor, Tensor | None, dict[str, Any]], None]) -> None:
-        plain: Callable[..., None] = torch.Tensor.backward
-        thread, busy = threading.get_ident(), False
-        self._open = True
-
-        def backward(
-            tensor: Tensor,
-            gradient: Tensor | None = None,
-            retain_graph: bool | None = None,
-            create_graph: bool = False,
-            inputs: Sequence[Tensor] | None = None,
-        ) -> None:
-            nonlocal busy
-            given = {"retain_graph": retain_graph, "create_graph": create_graph, "inputs": inputs}
-            options = {name: value for name, value in given.items() if value is not None}
-            if busy or not self._open or threading.get_ident() != thread:
-                plain(tensor, gradient, **options)
-                return
-            busy = True
-            try:
-                to(tensor, gradient, options)
-            finally:
-                busy = False
-
-        self._plain, self._ours = plain, backward
-        torch.Tensor.backward = backward  # type: ignore[method-assign, assignment]
-
-    def close(self) -> None:
-        """Puts the ordinary way back; where somebody has put another one on top, ours lets everything pass."""
-        self._open = False
-        if torch.Tensor.backward is self._ours:
-            torch.Tensor.backward = self._plain  # type: ignore[method-assign]
+    @contextlib.contextmanager
+    def around(self, begun: Pass) -> Iterator[None]:
+        """Counts one."""
+        self.passes += threading.get_ident() == self._thread
+        yield

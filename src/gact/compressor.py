@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd.replicas import Replicas
 from .checkpoint.checkpointing import checkpointing
 from .checkpoint.recompute import contexts_again
 from .checks import (
@@ -18,6 +19,7 @@ from .checks import (
 from .context import Context, Parts
 from .copies import MadeLate
 from .levels import arguments_of
+from .measuring import Measuring
 from .memory.serving import Serving
 from .notices import Notices
 from .packing.offload import open_offload
@@ -26,7 +28,6 @@ from .packing.sites import Sites
 from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
-from .precision.measurement import Measured
 from .report import Report, build_report
 from .saved.steps import Steps
 from .settings import checked, load_state, state_of
@@ -40,7 +41,7 @@ class Compressor(MadeLate, Context):
         compressor = gact.Compressor(model, bits=4)
         with compressor:
             loss = criterion(model(inputs), labels)
-        compressor.backward(loss)
+        loss.backward()
 
     Each saved tensor keeps what its consumer's backward reads. Values are quantized in groups with dithered
     rounding, so that what backward reads has the right expectation (GACT, Liu et al., ICML 2022); signs, masks and
@@ -54,8 +55,7 @@ class Compressor(MadeLate, Context):
         bits: Average width of a code, from 1 to 8. With ``adaptive=False`` every tensor gets this width, which must
             then be whole.
         adaptive: Choose each site's width from its measured sensitivity, so that the gradient's noise is least at an
-            average of ``bits``. Needs ``backward`` of this object; without it every tensor gets the whole part of
-            ``bits``.
+            average of ``bits``. False gives every tensor the whole part of ``bits``.
         probe_interval: Steps between two measurements of the sensitivities. Each takes 7 to 32 backward passes, which
             depends on how many kinds and shapes of tensors there are and not on the depth. None measures once, in the
             second step, and then only when ``measure_next`` asks for it; in between widths stay.
@@ -135,8 +135,9 @@ class Compressor(MadeLate, Context):
             enabled=enabled,
         )
         self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
-        self._controller = Controller(self._settings, self._sites.site)
-        self._steps = Steps(self._controller)
+        self._controller = Controller(self._settings, self._sites.site, Replicas(model))
+        self._measuring = Measuring(model, self._controller, self._notices)
+        self._steps = Steps(self._measuring)
         again = contexts_again(model, self._settings, self._controller, self._steps, self._sites, self._rules)
         super().__init__(
             Parts(
@@ -187,7 +188,7 @@ class Compressor(MadeLate, Context):
         return f"Compressor({values})"
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
-        """Runs ``loss.backward()``, after measuring sensitivities when that is due.
+        """Runs ``loss.backward()``, which does the same by itself: sensitivities are measured whoever calls it.
 
         A measurement runs backward some more times on the same graph, whose tensors are held in finer codes in that
         step. It changes no gradient, no buffer and no random state. Hooks on tensors and modules see its passes;
@@ -198,29 +199,7 @@ class Compressor(MadeLate, Context):
             gradient: Gradient with respect to ``loss``, of its shape.
             **options: ``retain_graph``, ``create_graph`` and ``inputs`` of ``torch.Tensor.backward``.
         """
-        controller = self._controller
-        if self._settings.enabled and not controller.is_used:
-            controller.use(self._model)
-            if controller.failure and self._settings.adaptive:
-                self._notices.unmeasured(controller.failure)
-        snapshot = controller.snapshot
-        measured = self._controller.measured()
-        if measured is not None and not options.get("create_graph"):
-            self._measure(measured, loss, gradient)
-        if snapshot is None or controller.snapshot is not snapshot:
-            loss.backward(gradient, **options)
-            return
-        with snapshot.next_gradient(loss):
-            loss.backward(gradient, **options)
-        controller.learn_variance(snapshot)
-
-    def _measure(self, measured: Measured, loss: Tensor, gradient: Tensor | None) -> None:
-        if self._controller.failure:
-            return
-        with preserved_state(self._model, loss.device), self._steps.inner.closed():
-            self._controller.measure(measured.measurement, measured.number, measured.totals, loss, gradient)
-        if self._controller.failure:
-            self._notices.unmeasured(self._controller.failure)
+        loss.backward(gradient, **options)
 
     def measure_next(self) -> None:
         """Has the next step measure sensitivities, whatever ``probe_interval`` says.
@@ -277,6 +256,7 @@ class Compressor(MadeLate, Context):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to round exactly as one that never stopped: plain numbers, texts and lists."""
+        self._measuring.end_step(self._steps.ledger)
         return state_of(self._settings, self._controller, self._steps)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

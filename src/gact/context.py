@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from .autograd.hooks import Hooks, transform_is_active
-from .autograd.modules import unfollow
+from .autograd.modules import follow, unfollow
 from .autograd.opening import Opened, gravest, take_off
 from .checkpoint.checkpointing import Checkpointing
 from .memory.serving import Serving
@@ -172,6 +172,10 @@ class Context:
         opened.add(lambda: unfollow(consumers))
         opened.add(lambda: take_off(consumers))
         consumers.__enter__()
+        replicas = parts.controller.replicas
+        if replicas.are_possible:
+            opened.add(lambda: unfollow(replicas))
+            follow(replicas)
         if settings.derive:
             consumers.observe(observer.run)
         consumers.watch(hooks, notices.foreign)

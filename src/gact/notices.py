@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 from types import FrameType
 
+import torch
+
 from .errors import GactWarning
+from .precision.findings import Reach
 from .records import Settings
 from .saved.ledger import Ledger
+from .text import mebibytes
 
-_PACKAGE = os.path.join(os.path.dirname(__file__), "")
+_PASSED_OVER = (
+    os.path.join(os.path.dirname(__file__), ""),
+    os.path.join(os.path.dirname(torch.__file__), ""),
+    contextlib.__file__,
+)
+"""Files between the user's line and the warning: ours, and of those who call us."""
 ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
 
 
@@ -21,14 +31,19 @@ class Notices:
     def __init__(self) -> None:
         self._given: set[str] = set()
 
-    def give(self, message: str) -> None:
-        """Warns, unless it was done before; the warning points at the line of the user that led here."""
-        if message in self._given:
+    def give(self, message: str, about: str = "") -> None:
+        """Warns, unless it was done before; the warning points at the line of the user that led here.
+
+        Args:
+            message: The warning.
+            about: What is warned of once, whatever figures the message has; the message itself if it is empty.
+        """
+        if (about or message) in self._given:
             return
-        self._given.add(message)
+        self._given.add(about or message)
         frame: FrameType | None = sys._getframe()
         level = 1
-        while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        while frame is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
             frame, level = frame.f_back, level + 1
         warnings.warn(message, GactWarning, stacklevel=level)
 
@@ -53,9 +68,48 @@ class Notices:
             f"under min_bytes={settings.min_bytes}; report() names each of them."
         )
 
-    def unmeasured(self, failure: str) -> None:
+    def unmeasured(self, failure: str, settings: Settings) -> None:
         """Measuring was given up."""
+        asked = _asked(settings)
         self.give(
-            f"gact could not measure sensitivities, so widths stay as they are: {failure} A measurement runs backward "
-            "several times on one graph. Pass adaptive=False to do without."
+            f"gact could not measure sensitivities, so widths stay as they are{_unmet(asked)}: {failure} A "
+            "measurement runs backward several times on one graph. Pass adaptive=False"
+            f"{' and bits' if asked else ''} to do without."
         )
+
+    def over_budget(self, settings: Settings, reach: Reach) -> None:
+        """The widths take more than was asked for."""
+        asked = " and ".join(_asked(settings)) or f"bits={settings.bits:g}"
+        if reach.by_noise:
+            self.give(
+                f"gact holds {mebibytes(reach.held)} MiB ({reach.ratio:.3g}x smaller) where {mebibytes(reach.asked)} "
+                f"MiB were asked for: max_noise={settings.max_noise:g} needs those widths, and goes before the budget.",
+                about="over budget by noise",
+            )
+            return
+        self.give(
+            f"gact cannot reach {asked}, {mebibytes(reach.asked)} MiB of {mebibytes(reach.totals.plain)} MiB: the "
+            f"narrowest widths come to {mebibytes(reach.held)} MiB, {reach.ratio:.3g}x smaller, because "
+            f"{mebibytes(reach.totals.fixed)} MiB are held otherwise than in codes whose width can be chosen. "
+            "Gradients are as noisy as they can get; ask for less, or see report() for what is kept and why.",
+            about="over budget",
+        )
+
+    def noisy(self, noise: float, variance: float | None) -> None:
+        """The gradient is predicted to suffer much."""
+        beside = f", {noise / variance:.2g} of the variance from batch to batch" if variance else ""
+        self.give(
+            f"gact predicts gradient noise |g - g0|^2 / |g0|^2 of {noise:.2g} at the widths in use{beside}: training "
+            "may suffer. Ask for more bits or bytes, or compare a short run with a plain one.",
+            about="noise",
+        )
+
+
+def _asked(settings: Settings) -> list[str]:
+    """The budgets that a user has asked for besides an average width."""
+    budgets = {"ratio": settings.ratio, "memory": settings.memory, "max_noise": settings.max_noise}
+    return [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
+
+
+def _unmet(asked: list[str]) -> str:
+    return f" and {' and '.join(asked)} {'is' if len(asked) == 1 else 'are'} not held to" if asked else ""

@@ -76,9 +76,41 @@ def train_sharded(rank, scenario):
     }
 
 
+def train_unevenly(rank):
+    """Plain backward passes; rank 0 also evaluates with gradients, differentiates alone and accumulates."""
+    model = network()
+    parallel = DistributedDataParallel(model)
+    c = gact.Compressor(model, bits=3, min_bytes=0, probe_interval=4)
+    generator = torch.Generator().manual_seed(rank)
+
+    def loss_of(network):
+        with c:
+            return network(torch.randn(32 * (1 + rank), 64, generator=generator)).square().mean()
+
+    for number in range(8):
+        for _ in range(number if rank == 0 else 0):
+            loss_of(model).item()
+            loss_of(model).backward()
+        model.zero_grad()
+        for _ in range(rank):
+            with parallel.no_sync():
+                loss_of(parallel).backward()
+        for _ in range(number if rank == 0 else 0):
+            loss_of(parallel).item()
+        loss_of(parallel).backward()
+    return {
+        "widths": {str(site): bits for site, bits in c._controller.widths.items()},
+        "passes": c._controller.passes,
+        "variance": c._controller.batch_variance,
+        "gradient": torch.cat([each.grad.flatten() for each in model.parameters()]).tolist(),
+    }
+
+
 def train(rank, scenario):
     if "shard" in scenario:
         return train_sharded(rank, scenario)
+    if scenario == "uneven":
+        return train_unevenly(rank)
     model = network()
     parallel = DistributedDataParallel(model)
     buckets = reduced(parallel)

@@ -59,3 +59,12 @@ def test_a_failure_on_one_rank_ends_measuring_on_both(tmp_path):
     assert first["widths"] == second["widths"] == {}
     assert first["gradient"] == second["gradient"]
     assert first["buckets"] == second["buckets"] == 8
+
+
+def test_ranks_that_run_a_different_number_of_passes_measure_together(tmp_path):
+    first, second = run(tmp_path, "uneven")
+    assert first["passes"] == second["passes"] > 0
+    assert first["widths"] == second["widths"]
+    assert len(set(first["widths"].values())) > 1
+    assert first["variance"] == second["variance"] > 0
+    assert first["gradient"] == second["gradient"]

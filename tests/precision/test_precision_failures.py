@@ -11,14 +11,13 @@ def network():
     return nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 8))
 
 
-def test_plain_backward_never_makes_finer_codes():
+def test_forward_without_backward_never_makes_finer_codes():
     model, x = network(), torch.randn(64, 32).requires_grad_() * 1
     c = compressor(model, bits=2)
     for _ in range(10):
         with c:
-            loss = square(model, x.detach().requires_grad_() * 1)
+            square(model, x.detach().requires_grad_() * 1)
         assert {row.bits for row in c.report().rows if row.codec == "groups"} == {2}
-        loss.backward()
     assert passes(c) == 0
 
 

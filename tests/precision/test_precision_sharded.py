@@ -6,6 +6,7 @@ from test_precision_distributed import run
 from torch import nn
 
 import gact
+from gact.precision.graph import Roots
 from gact.precision.refusal import check_graph, refused_by_model
 from training import compressor, square, step
 
@@ -47,6 +48,7 @@ def pretend(monkeypatch):
 def test_the_report_and_a_warning_give_the_reason(monkeypatch):
     model, x = pretend(monkeypatch), torch.randn(64, 32)
     c = compressor(model)
+    step(c, model, x)
     with pytest.warns(UserWarning, match="could not measure sensitivities.*fully_shard shards the parameters"):
         step(c, model, x)
     for _ in range(3):
@@ -77,8 +79,8 @@ def test_fixed_widths_need_no_measurement_and_no_warning(monkeypatch, recwarn):
 def test_ordinary_networks_are_not_refused():
     model, x = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 8)), torch.randn(64, 32)
     assert refused_by_model(model) == refused_by_model(None) == ""
-    check_graph(square(model, x))
-    check_graph(torch.zeros((), requires_grad=True))
+    check_graph(Roots.alone(square(model, x)))
+    check_graph(Roots.alone(torch.zeros((), requires_grad=True)))
 
 
 def test_nothing_is_imported_to_find_out():

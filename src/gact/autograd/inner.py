@@ -102,6 +102,11 @@ class InnerPasses:
         """
         return bool(self._open) and (self._gradients > 0 or torch.is_grad_enabled())
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether ``torch.autograd.grad`` was called inside a context and still runs."""
+        return bool(self._open) and self._gradients > 0
+
     def read(self, site: Site | None) -> None:
         """Takes up that such a pass has read what a place saved; None for a place that is exact anyway."""
         self._was_read = True

@@ -18,6 +18,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -32,6 +33,8 @@ __all__ = [
     "OpOverloadPacket",
     "StorageWeakRef",
     "TorchDispatchMode",
+    "active_parallel",
+    "backward_engine",
     "current_node",
     "function_modes",
     "get_unwrapped",
@@ -43,6 +46,7 @@ __all__ = [
     "node_class",
     "pop_hooks",
     "push_hooks",
+    "set_backward_engine",
     "set_version",
     "top_hooks",
     "trace_of_now",
@@ -88,6 +92,23 @@ CURVES: dict[str, Callable[..., Any]] = {
     name: getattr(torch._C._nn, name) for name in ("gelu", "silu", "mish", "elu", "softplus")
 }
 """Functions that can write into memory they are given. Without them rebuilding takes one tensor more."""
+
+
+def backward_engine() -> Callable[..., Any]:
+    """The function in which all of Python's backward passes begin. Without it, no sensitivity is measured."""
+    engine: Callable[..., Any] = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+    return engine
+
+
+def set_backward_engine(engine: Callable[..., Any]) -> None:
+    """Puts another function in its place."""
+    torch.autograd._engine_run_backward = engine  # type: ignore[attr-defined]
+
+
+def active_parallel() -> torch.nn.Module | None:
+    """The ``DistributedDataParallel`` whose forward is running. Without it: one that was not yet seen to begin."""
+    module: torch.nn.Module | None = DistributedDataParallel._get_active_ddp_module()
+    return module
 
 
 def node_class(name: str) -> Any:

@@ -37,7 +37,7 @@ from ..saved.held import HeldRegions
 from ..saved.ledger import Ledger
 from ..saved.parameters import Parameters
 from ..saved.save import Save
-from ..saved.steps import Steps
+from ..saved.steps import Step, Steps
 from ..saved.unpacking import unpack
 from .checkpointing import Contexts, ContextsOf
 
@@ -94,7 +94,7 @@ class Again:
         self._held = HeldRegions()
         self._own = Steps(self)
 
-    def begin_step(self, number: int, ledger: Ledger) -> None:
+    def begin_step(self, step: Step, before: Ledger) -> None:
         """Nothing is measured here."""
 
     def width(self, site: Site, needed: Need) -> int:

@@ -14,23 +14,19 @@ from .findings import Finding, Result, Totals
 from .sightings import Names
 
 
-def is_distributed() -> bool:
-    """Whether other processes train with this one."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def agree(result: Result | None, site_of: Callable[[str, str, int, int], Site]) -> Result | None:
-    """The average of what all ranks found; every rank must call this in the same step.
+def agree(group: Any, result: Result | None, site_of: Callable[[str, str, int, int], Site]) -> Result | None:
+    """The average of what all ranks found; every rank of the group must call this in the same step.
 
     Args:
+        group: The process group.
         result: What this rank found, None if it failed.
         site_of: Gives this rank's site of four names.
 
     Returns:
         The findings of all sites that any rank has measured, with their mean noise; None if a rank failed.
     """
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, None if result is None else replace(result, snapshot=None))
+    gathered: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, None if result is None else replace(result, snapshot=None), group=group)
     results: list[Result] = [each for each in gathered if each is not None]
     if len(results) < len(gathered):
         return None
@@ -49,10 +45,10 @@ def agree(result: Result | None, site_of: Callable[[str, str, int, int], Site]) 
     return replace(result, findings=findings, energy=energy, totals=totals, times=times)
 
 
-def mean_over_ranks(value: float) -> float:
-    """The mean of a number that every rank has; every rank must call this in the same step."""
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, value)
+def mean_over_ranks(group: Any, value: float) -> float:
+    """The mean of a number that every rank of a group has; every one must call this in the same step."""
+    gathered: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, value, group=group)
     return float(sum(gathered)) / len(gathered)
 
 

@@ -14,6 +14,8 @@ from .fine import Fine
 from .probe import Snapshot
 from .sightings import Names
 
+_ROUNDING = 1.02
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -26,6 +28,43 @@ class Totals:
 
     plain: int
     fixed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What was asked for in bytes, and what the widths come to.
+
+    Attributes:
+        totals: Bytes of the step that the widths were chosen for.
+        budget: What the codes may take.
+        nbytes: What they take.
+        by_noise: Whether ``max_noise`` has chosen them.
+    """
+
+    totals: Totals
+    budget: int
+    nbytes: int
+    by_noise: bool
+
+    @property
+    def held(self) -> int:
+        """Bytes held in an ordinary step."""
+        return self.totals.fixed + self.nbytes
+
+    @property
+    def asked(self) -> int:
+        """Bytes that were asked for."""
+        return self.totals.fixed + self.budget
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether more is held than was asked for, but for what bits are whole."""
+        return self.held > _ROUNDING * self.asked
+
+    @property
+    def ratio(self) -> float:
+        """Compression ratio that is reached."""
+        return self.totals.plain / max(self.held, 1)
 
 
 @dataclass(slots=True)

@@ -1,13 +1,20 @@
-"""The leaves of an autograd graph and the nodes that read them."""
+"""The roots and leaves of an autograd graph, and the nodes in between."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from ..autograd.nodes import walk
+from ..autograd.passes import Pass, Root
+from ..saved.kept import Copied, Kept
 from ..saved.parameters import PASS_THROUGH
+from ..saved.save import Save
+from ..saved.steps import Step
 
 _LEAF = "torch::autograd::AccumulateGrad"
 
@@ -25,9 +32,54 @@ class Leaf:
     readers: frozenset[int]
 
 
-def leaves_of(loss: Tensor) -> list[Leaf]:
-    """The leaf tensors that a loss depends on and that want a gradient, each with who reads it."""
-    readers = _readers(loss)
+class Roots(NamedTuple):
+    """Where a backward pass begins.
+
+    Attributes:
+        of: Tensors, or nodes and which of their results.
+        gradients: The gradient of each; None for that of a scalar.
+    """
+
+    of: tuple[Root, ...]
+    gradients: tuple[Tensor | None, ...]
+
+    @classmethod
+    def alone(cls, loss: Tensor) -> Roots:
+        """The root of a scalar loss."""
+        return cls((loss,), (None,))
+
+    @classmethod
+    def of_pass(cls, begun: Pass) -> Roots:
+        """The roots of a pass that is about to run."""
+        return cls(begun.roots, begun.gradients)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes in which the pass begins."""
+        return _nodes_of(self.of)
+
+
+def _nodes_of(roots: Iterable[Root]) -> list[Node]:
+    nodes = (root.grad_fn if isinstance(root, Tensor) else root.node for root in roots)
+    return [node for node in nodes if node is not None]
+
+
+def saves_of(step: Step, roots: Iterable[Root]) -> bool:
+    """Whether a graph holds anything that was saved in a step."""
+    found = False
+
+    def told(held: object, node: Node, slot: str, place: int) -> bool:
+        nonlocal found
+        found = isinstance(held, (Save, Kept, Copied)) and held.step is step
+        return found
+
+    walk(_nodes_of(roots), 0, told)
+    return found
+
+
+def leaves_of(roots: Roots) -> list[Leaf]:
+    """The leaf tensors that roots depend on and that want a gradient, each with who reads it."""
+    readers = _readers(roots)
     leaves = []
     for node in readers:
         if node.name() == _LEAF:
@@ -37,15 +89,15 @@ def leaves_of(loss: Tensor) -> list[Leaf]:
     return leaves
 
 
-def nodes_of(loss: Tensor) -> list[Node]:
-    """All nodes of the graph of a loss."""
-    return [*([loss.grad_fn] if loss.grad_fn is not None else []), *_readers(loss)]
+def nodes_of(roots: Roots) -> list[Node]:
+    """All nodes of the graph behind roots."""
+    return [*roots.nodes, *_readers(roots)]
 
 
-def _readers(loss: Tensor) -> dict[Node, list[Node]]:
-    """The nodes behind that of the loss, each with those that read it."""
+def _readers(roots: Roots) -> dict[Node, list[Node]]:
+    """The nodes behind the roots, each with those that read it."""
     readers: dict[Node, list[Node]] = {}
-    waiting = [loss.grad_fn] if loss.grad_fn is not None else []
+    waiting = roots.nodes
     seen = set(waiting)
     while waiting:
         node = waiting.pop()

@@ -22,7 +22,7 @@ from ..saved.ledger import Ledger
 from .comparison import Comparison
 from .findings import Finding, Result, Sample, Totals
 from .fine import Fine
-from .graph import Leaf, leaves_of
+from .graph import Leaf, Roots, leaves_of
 from .grouping import Member
 from .objective import weights
 from .probe import Probe
@@ -103,24 +103,23 @@ class Measurement:
             if site is not None:
                 self._samples[site].readers.add(node)
 
-    def run(self, loss: Tensor, gradient: Tensor | None, totals: Totals) -> Result:
-        """Measures every site whose tensors the backward of a loss reads, and has not been measured in this step.
+    def run(self, roots: Roots, totals: Totals) -> Result:
+        """Measures every site whose tensors a backward pass reads, and has not been measured in this step.
 
         Args:
-            loss: The loss, before its own backward pass.
-            gradient: Gradient with respect to it.
+            roots: Where the pass begins, which has not run yet.
             totals: Bytes of the step; what is fixed still includes the finer codes.
 
         Raises:
             RefusedError: If the graph does not bear further backward passes.
         """
         pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
-        leaves = leaves_of(loss) if pending else []
+        leaves = leaves_of(roots) if pending else []
         if not leaves:
             return Result({}, math.nan, 0, totals)
-        check_graph(loss)
+        check_graph(roots)
         self._each(pending, "is_read", False)
-        probe, sites, noise = self._noise(loss, gradient, pending, leaves)
+        probe, sites, noise = self._noise(roots, pending, leaves)
         findings = {site: self._finding(site, *each) for site, each in zip(sites, noise.tolist(), strict=True)}
         self._measured.update(sites)
         return Result(findings, float(probe.energy.sum()), probe.passes, self._without_finer(totals), probe.snapshot())
@@ -138,8 +137,9 @@ class Measurement:
         Returns:
             One for each site, and one for all of them together.
         """
-        findings = self.run(loss, None, totals).findings
-        probe = Probe(loss, None, [leaf.tensor for leaf in leaves_of(loss)])
+        roots = Roots.alone(loss)
+        findings = self.run(roots, totals).findings
+        probe = Probe(roots, [leaf.tensor for leaf in leaves_of(roots)])
         sites, energy = list(findings), max(float(probe.energy.sum()), 1e-300)
 
         def measured(rounded: Sequence[Site]) -> float:
@@ -158,14 +158,14 @@ class Measurement:
         together = Comparison(None, 0, sum(each.predicted for each in compared), measured(sites))
         return [*compared, together]
 
-    def _noise(self, loss: Tensor, gradient: Tensor | None, pending: Sequence[Site], leaves: Sequence[Leaf]) -> _Seen:
-        """Runs the passes of the estimator that was asked for over the sites that the loss reads."""
+    def _noise(self, roots: Roots, pending: Sequence[Site], leaves: Sequence[Leaf]) -> _Seen:
+        """Runs the passes of the estimator that was asked for over the sites that the pass reads."""
         grouped = self._settings.estimator == "grouped"
         try:
             if not grouped:
                 for site in pending:
                     self._round(site)
-            probe = Probe(loss, gradient, [leaf.tensor for leaf in leaves])
+            probe = Probe(roots, [leaf.tensor for leaf in leaves])
             sites = [site for site in pending if any(fine.is_read for fine in self._samples[site].alive())]
             weight = weights(self._settings.objective, probe.energy, probe.numel)
             if not grouped:

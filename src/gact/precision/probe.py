@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import graph_task
-from .graph import leaves_of
+from .graph import Roots, leaves_of
 
 SAMPLES = 1 << 15
 """Elements of a leaf's gradient that are read: all up to twice as many, evenly spread ones of a larger gradient."""
@@ -47,11 +47,10 @@ def is_measuring() -> bool:
 
 
 class Probe:
-    """The gradient of one loss, at a sample of its elements; making it runs backward once.
+    """The gradient of what a pass begins with, at a sample of its elements; making it runs backward once.
 
     Args:
-        loss: The loss.
-        gradient: Gradient with respect to it, for a loss that is no scalar.
+        roots: Where it begins.
         leaves: Tensors whose gradients are read.
 
     Attributes:
@@ -60,10 +59,9 @@ class Probe:
         numel: Elements of each leaf's gradient, float64 of shape [leaves].
     """
 
-    def __init__(self, loss: Tensor, gradient: Tensor | None, leaves: Sequence[Tensor]) -> None:
+    def __init__(self, roots: Roots, leaves: Sequence[Tensor]) -> None:
         self.passes = 0
-        self._loss = loss
-        self._gradient = gradient
+        self._roots = roots
         self._leaves = list(leaves)
         self._numel: list[int] = [0] * len(leaves)
         self._kept: list[Tensor | None] | None = [None] * len(leaves)
@@ -85,11 +83,16 @@ class Probe:
         read: list[Tensor | None] = [None] * len(self._leaves)
         handles = [leaf.register_hook(self._reader(read, index)) for index, leaf in enumerate(self._leaves)]
         started: list[int] = []
-        if self._loss.grad_fn is not None:
-            handles.append(self._loss.grad_fn.register_prehook(lambda _: _start(started)))
+        handles += [node.register_prehook(lambda _: _start(started)) for node in self._roots.nodes]
         _callers.add(threading.get_ident())
         try:
-            torch.autograd.grad(self._loss, self._leaves, self._gradient, retain_graph=True, allow_unused=True)
+            torch.autograd.grad(
+                self._roots.of,  # type: ignore[arg-type]
+                self._leaves,
+                self._roots.gradients,
+                retain_graph=True,
+                allow_unused=True,
+            )
         finally:
             _callers.discard(threading.get_ident())
             _running.difference_update(started)
@@ -137,14 +140,14 @@ class Snapshot:
         self.tries = _TRIES
 
     @contextlib.contextmanager
-    def next_gradient(self, loss: Tensor) -> Iterator[None]:
-        """Reads the gradient of a loss whose backward pass is run meanwhile, and changes nothing.
+    def next_gradient(self, roots: Roots) -> Iterator[None]:
+        """Reads the gradient of a backward pass that is run meanwhile, and changes nothing.
 
         Args:
-            loss: It is read only if it depends on the same leaves: a network may have several losses, by turns.
+            roots: It is read only if they depend on the same leaves: a network may have several losses, by turns.
         """
         ours = {id(reference()) for reference in self._leaves}
-        self._fits = ours == {id(leaf.tensor) for leaf in leaves_of(loss)}
+        self._fits = ours == {id(leaf.tensor) for leaf in leaves_of(roots)}
         if not self._fits:
             yield
             return

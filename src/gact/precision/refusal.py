@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import GactError
-from .graph import nodes_of
+from .graph import Roots, nodes_of
 
 
 class RefusedError(GactError, ValueError):
@@ -24,6 +24,7 @@ _PACKAGE = "torch.distributed.fsdp"
 _CLASSES = {"FSDPModule": "fully_shard", "FullyShardedDataParallel": "FullyShardedDataParallel"}
 """Classes of modules that shard, and the name under which users know them."""
 _SHARDED = "RegisterPostBackwardFunctionBackward"
+_REENTRANT = "CheckpointFunctionBackward"
 _REASON = "{} shards the parameters, and its hooks allow for one backward pass only."
 
 
@@ -42,14 +43,21 @@ def refused_by_model(model: nn.Module | None) -> str:
     return ""
 
 
-def check_graph(loss: Tensor) -> None:
-    """Looks at the graph of a loss.
+def check_graph(roots: Roots) -> None:
+    """Looks at the graph behind roots.
 
     Raises:
         RefusedError: If its backward cannot be run twice.
     """
-    for node in nodes_of(loss):
+    sharded = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    for node in nodes_of(roots):
         if node.name() == _SHARDED:
             raise RefusedError(_REASON.format(_CLASSES["FSDPModule"]))
+        if node.name() == _REENTRANT:
+            raise RefusedError(
+                "checkpoint with use_reentrant=True allows for no pass but loss.backward(). Pass use_reentrant=False."
+            )
+        if sharded is not None and isinstance(getattr(node, "variable", None), sharded):
+            raise RefusedError("the backward of DTensor parameters communicates, in each pass on all ranks.")
         if getattr(getattr(node, "variable", None), "_is_flat_param", False):
             raise RefusedError(_REASON.format(_CLASSES["FullyShardedDataParallel"]))

@@ -16,7 +16,7 @@ _FIRST, _GROWTH = 100, 3
 class Schedule:
     """The steps in which a measurement is due.
 
-    The first is due as soon as it is known that ``Compressor.backward`` is used, the second a hundredth of the interval
+    The first is due as soon as a backward pass has read what a step saved, the second a hundredth of the interval
     later, and each distance is three times the last until it is the interval: gradients change fastest at the
     beginning. While much is saved at sites that were never measured, more are due, in growing distances that are odd,
     so that losses by turns are both met. One that fails is tried again in the next step, then after two, four, eight.
@@ -76,6 +76,8 @@ class Schedule:
             incomplete: Whether the last step saved much at sites that were never measured.
         """
         self.incomplete |= incomplete
+        if self.failures and number == self.attempted_at:
+            return True  # a forward that has run no backward since: this is the same attempt
         if self.failures and number - self.attempted_at < 2 ** (self.failures - 1):
             return False
         due = self.requested or not self.measurements or self._is_next(number)

@@ -64,6 +64,10 @@ class _Counted:
 class Ledger:
     """The figures of one step. Storages are counted at their first save.
 
+    Attributes:
+        parameter_saves: How often a parameter was saved, which no other figure counts.
+        was_read: Whether a backward pass has read what the step saved.
+
     NOTE: Storages that die during the step
     A storage that was counted may be freed while the step goes on, that of a kept tensor too, if its graph is dropped,
     and its address could be given to another one. So the ledger keeps the address of every storage apart.
@@ -72,6 +76,7 @@ class Ledger:
     def __init__(self) -> None:
         self._sites: dict[Site, list[Tally]] = {}
         self.parameter_saves = 0
+        self.was_read = False
         self._addresses = WeakStorages()
         self._plain = _Counted()
         self._kept = _Counted()

@@ -33,8 +33,13 @@ class Measurement(Protocol):
 class Measurer(Protocol):
     """Who decides whether a step is measured."""
 
-    def begin_step(self, number: int, ledger: Ledger) -> Measurement | None:
-        """Takes up a new step; the measurement to be made in it, if one is due."""
+    def begin_step(self, step: Step, before: Ledger) -> None:
+        """Takes up a new step, and gives it a measurement if one is due in it.
+
+        Args:
+            step: The step.
+            before: What the step before has saved.
+        """
         ...
 
 
@@ -99,7 +104,7 @@ class Steps:
                 self.count += 1
                 self.inner.begin_step()
                 step = Step(self.count, self.inner)
-                step.measurement = self._measurer.begin_step(self.count, step.ledger)
+                self._measurer.begin_step(step, self.ledger)
                 self._alive = weakref.ref(step)
                 self.ledger = step.ledger
         return step

@@ -16,7 +16,7 @@ def unpack(saved: Save | Kept | Copied) -> Tensor:
         if step.inner.is_reading():
             step.inner.read(saved.site if type(saved) is Save else None)
         elif not step.used:
-            step.used = True
+            step.used = step.ledger.was_read = True
             step.inner.use()
     if not isinstance(saved, Save):
         return saved.unpack()

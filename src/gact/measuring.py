@@ -1,0 +1,176 @@
+"""Measures in the backward passes of a training, whoever begins them.
+
+A step in which a measurement is due is watched from its first save on. The backward pass over its graph is then met
+before it runs, whether it was begun by ``loss.backward()``, by a trainer or by a pipeline schedule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import weakref
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .autograd.passes import Pass, unwatch, watch
+from .notices import Notices
+from .precision.aside import preserved_state
+from .precision.controller import Controller
+from .precision.graph import Roots, saves_of
+from .precision.measurement import Measured
+from .saved.ledger import Ledger
+from .saved.steps import Step
+from .text import mebibytes
+
+_log = logging.getLogger("gact")
+_NOISY, _NOTABLE = 0.5, 0.1
+"""Predicted noise that is warned of: more than a half of the variance from batch to batch (of the gradient itself while
+that is not known), and more than a tenth of the gradient."""
+_PAST = "its backward pass was begun neither by torch.autograd.backward nor by torch.autograd.grad."
+
+
+class Measuring:
+    """Has the steps of one compressor measured when that is due.
+
+    Args:
+        model: The network, if it is known.
+        controller: Decides what is due, and chooses widths.
+        notices: What to warn of.
+    """
+
+    def __init__(self, model: nn.Module | None, controller: Controller, notices: Notices) -> None:
+        self._model = model
+        self._controller = controller
+        self._notices = notices
+        self._lock = threading.Lock()
+        self._watch: _Watch | None = None
+
+    def begin_step(self, step: Step, before: Ledger) -> None:
+        """Takes up a new step, and watches it if there is something to measure.
+
+        Args:
+            step: The step.
+            before: What the step before has saved.
+        """
+        controller = self._controller
+        last, self._watch = self._watch, None
+        self.end_step(before)
+        controller.replicas.begin_step(step.ledger)
+        if not controller.settings.adaptive and not controller.is_asked:
+            return
+        if last is not None and last.is_missed(before) and not controller.failure:
+            controller.failure = _PAST
+        step.measurement = controller.begin_step(step.number, step.ledger)
+        self._tell()
+        if step.measurement is not None or controller.snapshot is not None:
+            self._watch = _Watch(self, step, controller.measured() if step.measurement is not None else None)
+            watch(step, self._watch)
+
+    def end_step(self, ledger: Ledger) -> None:
+        """Takes up what a step has shown that may have ended; it may be said of one step several times.
+
+        Args:
+            ledger: What the step has saved.
+        """
+        replicas = self._controller.replicas
+        replicas.end_step()
+        if ledger.was_read and (replicas.group is None or replicas.count):
+            self._controller.use(self._model)
+
+    @contextlib.contextmanager
+    def around(self, step: Step, measured: Measured | None, begun: Pass) -> Iterator[None]:
+        """Measures before a backward pass over the graph of a step, and compares its gradient with an earlier one's."""
+        controller, roots = self._controller, Roots.of_pass(begun)
+        if begun.creates_graph or step.inner.is_asked_for or not controller.is_joint:
+            yield
+            return
+        snapshot = controller.snapshot
+        if measured is not None and self._lock.acquire(blocking=False):
+            try:
+                self._measure(measured, step, roots)
+            finally:
+                self._lock.release()
+        if snapshot is None or controller.snapshot is not snapshot:
+            yield
+            return
+        with snapshot.next_gradient(roots):
+            yield
+        controller.learn_variance(snapshot)
+        self._tell()
+        if controller.snapshot is None and measured is None:
+            unwatch(step)
+
+    def _measure(self, measured: Measured, step: Step, roots: Roots) -> None:
+        controller = self._controller
+        if controller.failure:
+            return
+        passes = controller.passes
+        with preserved_state(self._model, _devices(roots)), step.inner.closed():
+            controller.measure(measured, roots)
+        self._tell()
+        if controller.passes > passes and controller.reach is not None:
+            _log.info(self._line(measured.number, controller.passes - passes))
+
+    def _line(self, number: int, passes: int) -> str:
+        """What a measurement has come to, for the log."""
+        controller = self._controller
+        reach = controller.reach
+        assert reach is not None
+        widths = controller.widths.values()
+        return (
+            f"step {number}: {passes} backward passes measured {len(controller.findings)} sites; widths from "
+            f"{min(widths)} to {max(widths)} bits, {mebibytes(reach.held)} MiB held of "
+            f"{mebibytes(reach.totals.plain)} MiB, {reach.ratio:.2f}x smaller, "
+            f"gradient noise {controller.noise:.1e} predicted"
+        )
+
+    def _tell(self) -> None:
+        """Warns of what is not as it was asked for."""
+        controller, notices = self._controller, self._notices
+        if controller.failure:
+            notices.unmeasured(controller.failure, controller.settings)
+        if controller.reach is not None and controller.reach.is_missed:
+            notices.over_budget(controller.settings, controller.reach)
+        noise, variance = controller.noise, controller.batch_variance
+        if noise is not None and noise > max(_NOISY * (variance or 1.0), _NOTABLE):
+            notices.noisy(noise, variance)
+
+
+class _Watch:
+    """Meets the backward passes over the graph of one step.
+
+    Args:
+        measuring: What it is for.
+        step: The step; held weakly, since it ends with what is packed in it.
+        measured: What is measured in it; None if a gradient is to be read.
+    """
+
+    def __init__(self, measuring: Measuring, step: Step, measured: Measured | None) -> None:
+        self._measuring = measuring
+        self._step = weakref.ref(step)
+        self._ledger = step.ledger
+        self._measured = measured
+        self._met = False
+
+    def is_missed(self, before: Ledger) -> bool:
+        """Whether a backward pass has read the step, which was the last, and none was met."""
+        return self._measured is not None and not self._met and self._ledger is before and before.was_read
+
+    @contextlib.contextmanager
+    def around(self, begun: Pass) -> Iterator[None]:
+        """What a backward pass runs in."""
+        step = self._step()
+        if step is None or not saves_of(step, begun.roots):
+            yield
+            return
+        self._met = True
+        with self._measuring.around(step, self._measured, begun):
+            yield
+
+
+def _devices(roots: Roots) -> torch.device:
+    """The device on which a pass begins."""
+    return next((root.device for root in roots.of if isinstance(root, Tensor)), torch.device("cpu"))

@@ -1,0 +1,92 @@
+"""What is known of the sites, and the widths that are chosen from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..operators.need import Need
+from ..records import Settings, Site
+from ..saved.ledger import Ledger
+from .budget import Options
+from .findings import Finding, Reach, Totals
+from .sightings import Sightings
+
+
+class Known:
+    """The findings, and a width for every site.
+
+    Args:
+        settings: The budget.
+
+    Attributes:
+        findings: What is known of each site.
+        widths: The width of each of them.
+        noise: Predicted gradient noise |g - g0|^2 / |g0|^2 of the widths in use; None before any measurement.
+        batch_variance: Variance of the gradient from batch to batch, relative to its squared norm, as estimated from
+            two batches after a measurement.
+        over_budget: Whether the widths take more than was asked for, because the budget is below what is possible or
+            because ``max_noise`` could not be met within it.
+        reach: What was asked for and what the widths come to; None before any measurement.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Knows nothing."""
+        self.findings: dict[Site, Finding] = {}
+        self.widths: dict[Site, int] = {}
+        self.noise: float | None = None
+        self.batch_variance: float | None = None
+        self.over_budget = False
+        self.reach: Reach | None = None
+        self._totals = Totals(0, 0)
+        self._sightings = Sightings()
+        self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
+
+    def width(self, site: Site, needed: Need) -> int:
+        """Width of a site's codes."""
+        bits = self.widths.get(site) or max(int(self.settings.bits), needed.prior_bits)
+        return min(max(bits, needed.min_bits), needed.max_bits)
+
+    def noise_share(self, site: Site) -> float | None:
+        """Share of the predicted noise that a site's width causes; None if it was not measured."""
+        finding = self.findings.get(site)
+        if finding is None or not self.noise or self._sightings.is_gone(site):
+            return None
+        return finding.noise[self.widths[site] - 1] / self.noise
+
+    def _resize(self, ledger: Ledger) -> None:
+        """Takes up the sizes of a step instead of those of the measured one, which may have been part of a batch."""
+        self._totals = Totals(ledger.plain_bytes, ledger.kept_bytes - self._sightings.coded)
+        for site, numels in self._sightings.numels().items():
+            finding = self.findings[site]
+            # Noise goes by the mean range, as it is relative to the gradient, which grows as well.
+            spread = finding.spread * sum(numels) / max(sum(finding.numels), 1)
+            self.findings[site] = replace(finding, numels=tuple(numels), spread=spread)
+
+    def _follow(self) -> bool:
+        """Scales the noise of each site with the ranges of its groups."""
+        spreads, self._spreads = self._spreads, {}
+        for site, seen in spreads.items():
+            self.findings[site] = self.findings[site].followed(seen)
+        return bool(spreads)
+
+    def _choose(self) -> None:
+        """The widths of least noise within the budget, or of fewest bytes within the limit of the noise."""
+        sites = [site for site in self.findings if not self._sightings.is_gone(site)]
+        if not sites:
+            return
+        options = Options([self.findings[site] for site in sites])
+        budget = options.budget(self.settings, self._totals)
+        limit = None
+        if self.settings.max_noise is not None and self.batch_variance:
+            limit = self.settings.max_noise * self.batch_variance
+        chosen = options.chosen(budget, limit, [self.widths.get(site) for site in sites])
+        self.over_budget = chosen.nbytes > max(budget, 0)
+        self.reach = Reach(self._totals, budget, chosen.nbytes, by_noise=limit is not None)
+        self.widths.update(zip(sites, chosen.bits, strict=True))
+        self.noise = sum(self.findings[site].noise[self.widths[site] - 1] for site in sites)
