@@ -6,6 +6,7 @@ Autograd's saved tensors are held in a few bits each; see ``Compressor``.
 from importlib.metadata import version as _version
 
 from .attention import attention
+from .codecs import register_codec
 from .compressor import Compressor
 from .errors import GactError, GactWarning
 from .memory import MemoryProfile, profile_step
@@ -17,7 +18,7 @@ from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
 from .remat import register_rebuild
 from .report import Report, Row
-from .store import StoreError
+from .store import StoreError, register_store
 
 __version__ = _version("gact")
 
@@ -40,8 +41,10 @@ __all__ = [
     "plan",
     "profile_step",
     "quantize",
+    "register_codec",
     "register_need",
     "register_rebuild",
+    "register_store",
     "use_allocator",
 ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gact.store import DeviceStore, DirectoryGoneError, HostStore, choose, open_store
+from gact.store import DeviceStore, DirectoryGoneError, HostStore, choose, open_store, register_store
 from gact.store.choose import file_system
 
 
@@ -50,3 +50,19 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path):
     assert file_system(inside, mounts) == "tmpfs"
     assert file_system(tmp_path, mounts) == "ext4"
     assert file_system(tmp_path, tmp_path / "none") == ""
+
+
+def test_a_registered_word_is_allowed_and_named(monkeypatch):
+    monkeypatch.setattr(choose, "_STORES", {})
+    register_store("shelf", HostStore)
+    assert isinstance(open_store("shelf"), HostStore)
+    with pytest.raises(ValueError, match=r"as in 'disk:/scratch' or 'shelf', got 'shelves'"):
+        open_store("shelves")
+
+
+@pytest.mark.parametrize("name", ["", "cpu", "disk", "disk:/scratch", 3])
+def test_words_that_mean_something_else_are_refused(name):
+    with pytest.raises(ValueError, match="it must be a word other than 'cpu' and 'disk'"):
+        register_store(name, HostStore)
+    with pytest.raises(TypeError, match="it must be a function that makes a store"):
+        register_store("shelf", 3)

@@ -9,7 +9,13 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 * ``fused``: decoding and what follows it in one pass, with ``lines`` (a scale and shift for each channel).
 * ``layout``: which region a tensor covers, and its view of it. ``keys``: of the random numbers.
 
-To add a way to quantize values, write a ``transforms.Transform`` and a form that makes it where it suits a region;
-``tests/codecs/edge_cases.py`` lists cases that every one must pass. To add an exact code, write a ``base.Code`` and
-have ``packing/packer.py`` choose it for a kind of need.
+To add a code of values, write a ``transforms.Transform`` and a form that makes it where it suits a region, and enter
+the form in ``registry.CODECS``; users do so with ``gact.register_codec``. ``tests/codecs/edge_cases.py`` lists cases
+that every one must pass. To add an exact code, write a ``base.Code`` and have ``packing/holding.py`` choose it for a
+kind of need.
 """
+
+from .registry import CODECS, register_codec
+from .transforms import Transform
+
+__all__ = ["CODECS", "Transform", "register_codec"]

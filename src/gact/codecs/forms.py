@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
 
-from .columns import by_columns
 from .groups import Groups
 from .probabilities import LogProbabilities, Probabilities, are_sharp
+from .registry import Form, suited
 from .slopes import Slope, is_needed
 from .statistics import normalised_by
 from .transformed import Transformed
-from .transforms import Transform, row_scaled
+from .transforms import Transform
 
 __all__ = ["Form", "encode", "log_probabilities", "normalised_by", "probabilities", "quantized", "slope"]
-
-Form = Callable[[Tensor, int], Transform | None]
-"""Makes the transform of a region for groups of some size; None if it does not suit that region."""
 
 
 def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | None = None) -> Groups:
@@ -29,15 +25,15 @@ def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | N
         bits: Width of a code, 1 to 8.
         group_size: Elements per group.
         seed: Key of the random stream.
-        form: What its consumer reads of it; without one, or where that does not suit, the region itself is quantized,
-            with its channels normalised or its rows scaled where they need it.
+        form: What its consumer reads of it; without one, or where that does not suit, the first of ``CODECS`` that
+            suits is taken.
     """
     return quantized(region, bits, group_size, seed, form and form(region, group_size))
 
 
 def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None) -> Groups:
     """The same for a transform that a form has made for the region, or None."""
-    transform = transform or by_columns(region, group_size) or row_scaled(region, group_size)
+    transform = transform or suited(region, group_size)
     if transform is None:
         return Groups(region, bits, group_size, seed)
     return Transformed(region, bits, group_size, seed, transform)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +31,8 @@ class _Part:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, code: Transformed, owner: type[Transformed]) -> Tensor | None:
-        part: Tensor | None = getattr(code.transform, self._name)
-        return part
+    def __get__(self, code: Transformed | None, owner: type[Transformed]) -> Any:
+        return self if code is None else getattr(code.transform, self._name)
 
     def __set__(self, code: Transformed, part: Tensor | None) -> None:
         # A copy of the code shares its transform.
@@ -164,3 +164,19 @@ def _clamp(out: Tensor) -> None:
     """Takes back what a step beyond the largest element has made infinite."""
     if _is_half(out):
         out.clamp_(-_LARGEST_HALF, _LARGEST_HALF)
+
+
+def add_part(name: str) -> None:
+    """Has codes show a tensor of their transform as an attribute of that name, so that a store can move it.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        ValueError: If all codes have an attribute of that name.
+    """
+    known = getattr(Transformed, name, None)
+    if known is not None and not isinstance(vars(Transformed).get(name), _Part):
+        raise ValueError(f"a tensor of a transform may not be called {name!r}, as something that every code has")
+    if known is None:
+        setattr(Transformed, name, _Part(name))

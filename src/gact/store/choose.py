@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import GactWarning
@@ -14,6 +15,29 @@ from .host import HostStore
 
 _MOUNTS = Path("/proc/self/mounts")
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
+_STORES: dict[str, Callable[[], Store]] = {}
+
+
+def register_store(name: str, open: Callable[[], Store]) -> None:
+    """Adds a place for packed data, which ``offload=name`` asks for from now on.
+
+    Args:
+        name: The word; one that was registered before is replaced.
+        open: Makes a ``gact.store.Store``, once for each compressor that uses it.
+
+    Raises:
+        TypeError: If ``open`` cannot be called.
+        ValueError: If the word is empty or one of this package's own.
+
+    Example:
+        >>> gact.register_store("shared", lambda: SharedMemoryStore("/dev/shm"))
+        >>> compressor = gact.Compressor(model, offload="shared")
+    """
+    if not isinstance(name, str) or not name or name.partition(":")[0] in ("cpu", "disk"):
+        raise ValueError(f"register_store() got the name {name!r}; it must be a word other than 'cpu' and 'disk'")
+    if not callable(open):
+        raise TypeError(f"register_store({name!r}) got {open!r}; it must be a function that makes a store")
+    _STORES[name] = open
 
 
 def check_offload(offload: object) -> str | None:
@@ -22,17 +46,21 @@ def check_offload(offload: object) -> str | None:
     Raises:
         ValueError: If it is not.
     """
-    if offload is None or offload in ("cpu", "disk"):
+    if offload is None or offload in ("cpu", "disk") or offload in _STORES:
         return offload  # type: ignore[return-value]
     if isinstance(offload, str) and offload.startswith("disk:") and offload != "disk:":
         return offload
+    registered = "".join(f" or {name!r}" for name in _STORES)
     raise ValueError(
-        f"offload must be None, 'cpu', 'disk' or 'disk:' with a directory, as in 'disk:/scratch', got {offload!r}."
+        f"offload must be None, 'cpu', 'disk' or 'disk:' with a directory, as in 'disk:/scratch'{registered}, "
+        f"got {offload!r}."
     )
 
 
 def open_store(offload: str | None) -> Store:
-    """The store that a setting names: None for the device itself, ``"cpu"``, ``"disk"`` or ``"disk:<directory>"``.
+    """The store that a setting names: ``"cpu"``, ``"disk"``, ``"disk:<directory>"`` or a registered word.
+
+    None is that of the device itself.
 
     Raises:
         ValueError: If it is another word.
@@ -41,6 +69,8 @@ def open_store(offload: str | None) -> Store:
     offload = check_offload(offload)
     if offload is None:
         return DeviceStore()
+    if offload in _STORES:
+        return _STORES[offload]()
     if offload == "cpu":
         return HostStore()
     directory = Path(offload[5:] or tempfile.gettempdir())
