@@ -32,4 +32,24 @@ def test_every_room_says_what_it_is_for():
     rooms = [path for path in (ROOT / "src/gact").iterdir() if (path / "__init__.py").exists()]
     assert len(rooms) > 10
     for room in rooms:
-        assert len((room / "__init__.py").read_text().split('"""')[1]) > 40, room.name
+        named = set(re.findall(r"\w+", " ".join(re.findall(r"``([^`]*)``", docstring(room)))))
+        files = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+        assert files - named == set(), room.name
+
+
+@pytest.mark.parametrize(
+    ("room", "answer"),
+    [
+        ("codecs", "To add a code of values"),
+        ("operators", "To add an op"),
+        ("remat", "To add an op of torch"),
+        ("store", "To add a store"),
+        ("ops", "To add a backend"),
+    ],
+)
+def test_a_room_says_how_to_add_to_it(room, answer):
+    assert answer in docstring(ROOT / "src/gact" / room)
+
+
+def docstring(room):
+    return (room / "__init__.py").read_text().split('"""')[1]

@@ -4,5 +4,6 @@
 * ``nodes``: which node saved a tensor, in which slot; the way from a result back to the nodes behind it.
 * ``hooks``, ``opening``, ``interrupts``: the pair of saved-tensor hooks, put in and taken out whatever happens.
 * ``modules``: which module is running. ``compiling``: what must not be compiled.
-* ``inner``: backward passes that forward itself runs. ``storages``: addresses that are not used again.
+* ``inner``: backward passes that forward itself runs. ``passes``: all backward passes, before they run.
+* ``replicas``: the other processes that run the same steps. ``storages``: addresses that are not used again.
 """

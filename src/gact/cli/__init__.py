@@ -1,5 +1,8 @@
 """The command line, ``gact``: it reads options, calls the library and prints.
 
+* ``app``: the commands; each has a file: ``doctor``, ``demo``, ``plan``, ``profile``, ``sensitivity``, ``max_batch``.
+* ``facts``, ``selftest``: what ``doctor`` tells and tests. ``picture``: checks a path. ``extras``: what to install.
+
 typer and rich come with an extra, so they are imported only when a command runs.
 """
 

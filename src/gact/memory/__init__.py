@@ -1,4 +1,9 @@
-"""How much memory a step really takes, and what takes it at the peak."""
+"""How much memory a step really takes, what takes it at the peak, and an allocator that gives memory back.
+
+* ``profile``, ``report``: ``gact.profile_step``, and what it gives.
+* ``live``: counts the bytes of tensors that are alive. ``resident``: the memory of the process as the system counts it.
+* ``allocator``, ``serving``: memory of large CPU tensors, and the training steps that have it.
+"""
 
 from .profile import profile_step
 from .report import Holder, MemoryProfile, Sample

@@ -4,7 +4,11 @@
 by what stands on the node. Entries stand in the file of their subject (``linear``, ``pointwise``, ``norms``,
 ``losses``, ``attention``, ``reductions``, ``places``, ``double``); what is in none of them stays exact. To add an op,
 write its node and slot there, as torch's ``derivatives.yaml`` has them, and run ``python benchmarks/needs_table.py``.
-Users state needs of their own with ``registry.register_need``. ``bounds`` asks torch on which side a bound itself lies.
+Users state needs of their own with ``registry.register_need``.
+
+``bounds``, ``bounded``: on which side a bound itself lies; torch is asked. ``forms``: the form in which a value is
+coded. ``magnitudes``, ``floats``: numbers whose small ones a common step would drown. ``overwriting``: ops that
+overwrite a view, whose nodes nobody can see.
 """
 
 from .bounds import prepare

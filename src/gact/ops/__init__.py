@@ -3,9 +3,11 @@
 Importing this package defines ``torch.ops.gact.*`` and loads the fastest kernels there are: C++ on the CPU if the
 extension was built, plain torch everywhere else.
 
-``schema`` has the signatures, ``reference`` defines every result bit for bit, ``cpu`` loads the extension of
-``csrc/``, ``triton`` has the kernels of GPUs. To add a backend, register kernels of the same names for its device as
-``triton`` does, and run ``tests/ops`` on it: they compare with the reference.
+``schema`` has the signatures and ``checks`` what is accepted. ``reference`` defines every result bit for bit. ``cpu``
+loads the extension of ``csrc/``, ``triton`` has the kernels of GPUs.
+
+To add a backend, register kernels of the same names for its device as ``triton`` does, and run ``tests/ops`` on it:
+they compare with the reference.
 """
 
 from . import schema

@@ -1,7 +1,7 @@
 """The way of a saved tensor from the pack hook to what autograd holds.
 
-* ``consumers``: which op of which module is saving.
-* ``packer``: what it needs, whether that is held already, how to hold it.
-* ``policy``, ``rules``: what kinds of tensors may be compressed, and what the user wants.
+* ``consumers``, ``sites``: which op of which module is saving, and the names of such places.
+* ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
+* ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.
 """

@@ -1,1 +1,12 @@
-"""Widths that follow the gradient: sensitivities measured at run time, bits allocated under a budget."""
+"""Widths that follow the gradient: sensitivities measured at run time, bits allocated under a budget.
+
+* ``controller``, ``schedule``: the one that answers for the width of every site, and when it measures.
+* ``measurement``, ``fine``, ``variance``: a step in which sensitivities are measured holds finer codes.
+* ``probe``, ``sensitivity``, ``grouping``, ``graph``, ``findings``: backward passes of our own on the step's graph, and
+  what they tell. ``aside``, ``refusal``: what such passes must leave as it was, and where they cannot run.
+* ``known``, ``sightings``: what is known of the sites. ``budget``, ``allocation``, ``objective``: the widths.
+* ``agreement``: ranks of a distributed run choose the same. ``comparison``: predicted noise beside measured noise.
+* ``state``, ``resumed``: all of that as plain numbers, and back.
+
+``docs/precision.md`` tells the method.
+"""

@@ -4,7 +4,7 @@
 * ``registry``: ``gact.register_rebuild``, with which users add an op of their own.
 * ``observer``, ``recipes``: watch those ops run and note how their results were made.
 * ``derived``, ``sources``, ``made``: what autograd holds then, and how it is rebuilt.
-* ``curvature``, ``shifted``: what keeps a function of rounded values right on average.
+* ``curvature``, ``shifted``, ``squared``: what keeps a function of rounded values right on average.
 * ``casts``: copies that autocast makes.
 """
 

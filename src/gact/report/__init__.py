@@ -1,4 +1,8 @@
-"""What a step saved, as data, as a table and as a page."""
+"""What a step saved, as data, as a table and as a page.
+
+* ``rows``: the figures of each site. ``report``: those of the step, and how they are shown.
+* ``table``, ``html``: the same for people. A new way to show a report reads ``rows`` and stands beside these two.
+"""
 
 from .report import Report, build_report
 from .rows import Row

@@ -6,5 +6,6 @@
 * ``identity``, ``held``, ``sharing``: when two tensors are the same, so that nothing is held or decoded twice.
 * ``parameters``: tells weights from activations. ``origins``: which rounded codes a tensor comes from.
 * ``steps``, ``ledger``: which saves belong together, and their bytes.
+* ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
 * ``unpacking``: the hook that gives a tensor back.
 """

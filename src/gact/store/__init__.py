@@ -2,7 +2,7 @@
 
 * ``base``: what a store is. ``device``, ``host``, ``disk``: the three there are. ``choose``: the word of ``offload=``.
 * ``engine``, ``extents``, ``spill``: the file of ``disk``, its free ranges, and the thread that writes it.
-* ``prefetch``: in which order backward asks for data, so that it is brought back ahead.
+* ``prefetch``: in which order backward asks for data, so that it is brought back ahead. ``errors``: what may go wrong.
 
 To add a store, write a ``base.Store`` (``put`` gives a ``Ticket``, which gives the data back) and call
 ``gact.register_store`` with a word for ``offload=``.

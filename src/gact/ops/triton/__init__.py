@@ -1,5 +1,9 @@
 """The operators on CUDA and ROCm devices, written in Triton.
 
+* ``groups``, ``exact``: the operators. ``launch``: what calls the kernels.
+* ``quantize``, ``dequantize``, ``rebuild``, ``masks``, ``integers``: the kernels.
+* ``elements``, ``fields``, ``random``, ``tiles``: what the kernels have in common.
+
 Registering them imports nothing: a process that never touches a GPU never imports Triton. The first operator on a
 device does, and says so if it cannot.
 """
