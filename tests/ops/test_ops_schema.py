@@ -15,9 +15,12 @@ from gact.ops import schema
 from gact.ops.reference import exact as reference_exact
 from gact.ops.reference import groups as reference
 from gact.ops.reference import rebuild as reference_rebuild
+from gact.ops.reference import squares as reference_squares
 
 KERNELS = {
-    kernel.__name__: kernel for kernel in (*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS)
+    kernel.__name__: kernel
+    for room in (reference, reference_exact, reference_rebuild, reference_squares)
+    for kernel in room.KERNELS
 }
 OPS = {name: getattr(torch.ops.gact, name).default for name in schema.NAMES}
 
@@ -41,6 +44,7 @@ def samples() -> list[tuple[str, tuple[Any, ...]]]:
         *rebuild_samples(),
         ("count_poisoned", (metadata,)),
         ("count_poisoned", (wide[1],)),
+        ("correct_squares_", (x.clone(), metadata, 64, 0.5, 0.1)),
         *exact_samples(x, images),
     ]
 

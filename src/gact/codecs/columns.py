@@ -44,7 +44,7 @@ def by_columns(region: Tensor, group_size: int) -> Normalised | None:
         region: A dense region of a float dtype.
         group_size: Elements of a group.
     """
-    if region.numel() < _LEAST or region.device.type != "cpu" or region.dtype == torch.float64:
+    if region.numel() < _LEAST or not region.is_cpu or region.dtype == torch.float64:
         return None
     if type(region) is FakeTensor:
         return None

@@ -6,12 +6,15 @@ be shared whatever views were saved of them (a matrix and its transpose, an expa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..ops.checks import is_dense
+
+_is_dense = lru_cache(maxsize=1024)(is_dense)
 
 
 class Layout(NamedTuple):
@@ -32,7 +35,7 @@ class Layout(NamedTuple):
     @property
     def region_stride(self) -> tuple[int, ...]:
         """Stride of the region, with which it is decoded."""
-        return torch.empty(self.dense, device="meta").stride() if self.copied else self.stride
+        return _contiguous(self.dense) if self.copied else self.stride
 
     def restore(self, region: Tensor) -> Tensor:
         """The saved tensor, given its decoded region: same size and stride as saved.
@@ -57,17 +60,24 @@ def region_of(tensor: Tensor) -> tuple[Tensor, Layout] | None:
         copy if it leaves gaps; and the layout. None if elements overlap in a way other than expansion.
     """
     size, stride = tensor.size(), tensor.stride()
-    if tensor.is_contiguous() or is_dense(size, stride):
+    if tensor.is_contiguous() or _is_dense(size, stride):
         return tensor, Layout(size, stride, size)
     dense = torch.Size(1 if step == 0 else length for length, step in zip(size, stride, strict=True))
     region = tensor if dense == size else tensor.as_strided(dense, stride)
-    if is_dense(dense, stride):
+    if _is_dense(dense, stride):
         return region, Layout(size, stride, dense)
     if _overlaps(dense, stride):
         return None
     return region.contiguous(), Layout(size, stride, dense, copied=True)
 
 
+@lru_cache(maxsize=1024)
+def _contiguous(size: torch.Size) -> tuple[int, ...]:
+    """Stride of a contiguous tensor."""
+    return torch.empty(size, device="meta").stride()
+
+
+@lru_cache(maxsize=1024)
 def _overlaps(size: torch.Size, stride: tuple[int, ...]) -> bool:
     """Whether two index tuples may reach one element (never wrongly False)."""
     reach = 0

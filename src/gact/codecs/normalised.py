@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import FakeTensor
+from ..ops.looks import channels_differ
 from .channels import Channels, channels_of, in_memory
 from .lines import Lines
 from .transforms import Forward, Inverse
@@ -140,31 +141,8 @@ def normalised(figures: Figures, dtype: torch.dtype, group_size: int) -> Normali
     if mean is not None and mean.size() != rstd.size():
         return None
     made = Normalised(channels, figures)
-    if rstd.device.type != "cpu":
+    if not rstd.is_cpu:
         return made if channels.inner % group_size else None
-    return made if _are_sane(made.rstd, made.mean) and _is_uneven(made, channels, group_size) else None
-
-
-def _is_uneven(made: Normalised, channels: Channels, group_size: int) -> bool:
-    """Whether some group's range is far wider than a channel in it, or its minimum far from zero for its range."""
+    touched = 1 if channels.inner % group_size == 0 else min((group_size - 2) // channels.inner + 2, channels.channels)
     rstd, mean = made.tables()
-    if bool((mean.abs() * rstd > _REMOTE).any()):
-        return True
-    if channels.inner % group_size == 0:
-        return False
-    touched = min((group_size - 2) // channels.inner + 2, channels.channels)
-    reach = 3 / rstd
-    # A block begins again with its first channel.
-    low, high, narrowest = (_windows(each, touched) for each in (mean - reach, mean + reach, reach))
-    return bool((high.amax(-1) - low.amin(-1) > 2 * UNEVEN * narrowest.amin(-1)).any())
-
-
-def _windows(table: Tensor, touched: int) -> Tensor:
-    """All runs of neighbouring channels that one group may touch, in the last dimension."""
-    return torch.cat((table, table[:, : touched - 1]), 1).unfold(1, touched, 1)
-
-
-def _are_sane(rstd: Tensor, mean: Tensor | None) -> bool:
-    """Whether deviations, their reciprocals and means are finite, and the first two normal numbers."""
-    least, most = torch.aminmax(rstd.float())
-    return float(least) > 1e-37 and float(most) < 1e37 and (mean is None or bool(mean.isfinite().all()))
+    return made if channels_differ(rstd.contiguous(), mean.contiguous(), touched, _REMOTE, UNEVEN) else None

@@ -164,7 +164,7 @@ def are_sharp(region: Tensor, dim: int) -> bool:
         region: A dense region of probabilities.
         dim: The dimension of the classes.
     """
-    if region.device.type != "cpu" or type(region) is FakeTensor or not region.numel():
+    if not region.is_cpu or type(region) is FakeTensor or not region.numel():
         return False
     greatest = region.detach().amax(dim).float().square().mean()
     return bool(greatest * region.shape[dim] ** 2 > _SHARP**2)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..autograd.internals import FakeTensor
 from ..ops import checks
+from ..ops.looks import mean_square_slope
 from .chunks import at_once, flat_of, spans
 from .lines import Lines
 from .transforms import Forward, Inverse
@@ -92,11 +93,11 @@ def is_needed(region: Tensor, form: str) -> bool:
         return False
     if form in ("sine", "cosine"):
         return True
-    if region.device.type != "cpu" or not region.numel():
+    if not region.is_cpu or not region.numel():
         return False
-    flat = flat_of(region.detach())
-    slopes = FUNCTIONS[form].slope(flat[:: max(flat.numel() // _SAMPLE, 1)].to(torch.float64, copy=True))
-    return bool((slopes / FUNCTIONS[form].greatest).square().mean() < _SATURATED)
+    function = FUNCTIONS[form]
+    step = max(region.numel() // _SAMPLE, 1)
+    return mean_square_slope(flat_of(region.detach()), step, function.middle, function.greatest) < _SATURATED
 
 
 class Slope:

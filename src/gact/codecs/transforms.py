@@ -9,13 +9,15 @@ region whose values are alike, or which backward reads linearly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..autograd.internals import FakeTensor
+from ..ops.looks import rows_differ
 from .channels import Channels, in_memory
 from .chunks import flat_of
 from .lines import Lines
@@ -162,7 +164,8 @@ def _exponents(largest: Tensor) -> Tensor:
     return exponents.masked_fill_(largest == 0, torch.iinfo(held).min).to(held)
 
 
-def rows_of(size: Sequence[int], stride: Sequence[int]) -> tuple[int, int]:
+@lru_cache(maxsize=1024)
+def rows_of(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, int]:
     """How many rows a dense tensor has, and how long they are.
 
     A row is what lies together in memory: the innermost dimension, with those around it while it is shorter than
@@ -192,20 +195,13 @@ def needs_rows(region: Tensor, group_size: int) -> bool:
     rows, length = rows_of(size, region.stride())
     if rows == 1 or length % group_size == 0:
         return False
-    if region.device.type != "cpu":
+    if not region.is_cpu:
         return True
     if type(region) is FakeTensor:
         return False
-    table = flat_of(region.detach()).view(rows, length)
-    # In bfloat16 a norm of its own dtype takes a fraction of the time, and in float16 it may be infinite.
-    norms = torch.linalg.vector_norm(table, dim=1, dtype=torch.float32 if region.dtype == torch.float16 else None)
-    least, most = torch.aminmax(norms)
-    if not most > FACTOR * least:
-        return False
     # As many neighbours as one group may touch.
     touched = min((group_size - 2) // length + 2, rows)
-    windows = norms.unfold(0, touched, 1)
-    return bool((windows.amax(1) > FACTOR * windows.amin(1)).any())
+    return rows_differ(flat_of(region.detach()).view(rows, length), touched, FACTOR)
 
 
 def row_scaled(region: Tensor, group_size: int) -> RowScaled | None:

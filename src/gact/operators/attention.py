@@ -26,14 +26,14 @@ _DECIDED = "gact scores"
 
 def score_need(node: Node, tensor: Tensor) -> Need:
     """Queries and keys: 8 bits at least, or exact where some score may be large; the same for both."""
-    if tensor.device.type != "cpu" or type(tensor) is FakeTensor:
+    if not tensor.is_cpu or type(tensor) is FakeTensor:
         return WIDE
     return _LARGE if _has_large_scores(node) else WIDE
 
 
 def value_need(node: Node, tensor: Tensor) -> Need:
     """Values and results: what is read of them is a difference that almost cancels where scores are large."""
-    if tensor.device.type != "cpu" or type(tensor) is FakeTensor:
+    if not tensor.is_cpu or type(tensor) is FakeTensor:
         return VALUE
     return _LARGE if _has_large_scores(node) else VALUE
 

@@ -19,7 +19,7 @@ def of_one_magnitude(node: Node, tensor: Tensor) -> Need:
     So are samples of distributions near zero that are divided, and exponentials: a function that comes before or after
     is steep for the small ones, which would get the step of the large ones.
     """
-    if tensor.device.type != "cpu" or type(tensor) is FakeTensor or not tensor.numel():
+    if not tensor.is_cpu or type(tensor) is FakeTensor or not tensor.numel():
         return VALUE
     sizes = tensor.abs()
     most = sizes.amax()

@@ -15,10 +15,13 @@ from .cpu import load, status
 from .reference import exact as reference_exact
 from .reference import groups as reference
 from .reference import rebuild as reference_rebuild
+from .reference import squares as reference_squares
 from .triton import register as register_device_kernels
 
 schema.define()
-schema.register((*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS))
+schema.register(
+    (*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS, *reference_squares.KERNELS)
+)
 register_device_kernels()
 load()
 

@@ -70,6 +70,11 @@ def load() -> None:
             library.gact_allocator_set.restype = None
             library.gact_allocator_figures.argtypes = [ctypes.c_void_p]
             library.gact_allocator_figures.restype = None
+            pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+            library.gact_rows_differ.argtypes = [pointer, ctypes.c_int, whole, whole, whole, real]
+            library.gact_mean_square_slope.argtypes = [pointer, ctypes.c_int, whole, whole, real, real]
+            library.gact_mean_square_slope.restype = real
+            library.gact_channels_differ.argtypes = [pointer, pointer, whole, whole, whole, real, real]
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."

@@ -23,6 +23,7 @@ SCHEMAS = (
     "rebuild_sum_into(Tensor(a!) out, Tensor[] codes, Tensor[] metadata, int[] bits, int[] group_size, int[] seed, "
     "Tensor[] lines, SymInt[] inner, int[] line_count, Tensor?[] mask, float[] on, bool add) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
+    "correct_squares_(Tensor(a!) x, Tensor metadata, int group_size, float middle, float variance) -> ()",
     "encode_mask(Tensor x, float low, float high) -> Tensor",
     "decode_mask_into(Tensor(a!) out, Tensor codes, float off, float on) -> ()",
     "apply_mask_(Tensor(a!) x, Tensor codes, float off, float on) -> ()",
@@ -89,6 +90,11 @@ def _fake_rebuild_sum_into(out: Tensor, *terms: Any) -> None:
 
 def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:
     return torch.library.get_ctx().new_dynamic_size()
+
+
+def _fake_correct_squares_(x: Tensor, metadata: Tensor, group_size: int, middle: float, variance: float) -> None:
+    checks.check_code(1, group_size)
+    checks.check_dtype(x.dtype)
 
 
 def _fake_encode_mask(x: Tensor, low: float, high: float) -> Tensor:

@@ -248,13 +248,12 @@ class Holding:
 
     def _encode(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
         """A region in a code, or the reason why it has none."""
-        on_cpu = region.device.type == "cpu"
         if needed.kind == "shape":
             return Encoded(Blank(region))
         if needed.kind == "mask":
             return Encoded(Mask(region, needed.mask or BOOL))
         if needed.kind == "integers":
-            if not on_cpu:
+            if not region.is_cpu:
                 return "integer"  # its range cannot be read without waiting for the device
             return Encoded(Integers(region, *extremes(region)))
         return self._quantize(region, save, needed, transform)
@@ -267,7 +266,7 @@ class Holding:
         measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
         code = quantized(region, finer(bits) if measured else bits, settings.group_size, seed, transform)
-        if region.device.type == "cpu" and code.is_poisoned():
+        if region.is_cpu and code.is_poisoned():
             return "not finite"
         if measurement is not None and measured:
             return measurement.hold(code, region, site, bits, needed)

@@ -205,11 +205,10 @@ class Packer:
             region = save.region
             if region is None:
                 continue  # a statistic that was read for the code of another
-            site = save.site
-            if site is None:
+            if save.site is None:
                 if node not in calls:
                     calls[node] = self._consumers.call(save.frame, node)
-                site = save.site = self._consumers.site(save.frame, *calls[node], place)
+                save.site = self._consumers.site(save.frame, *calls[node], place)
             needed = need(node, slot, region, save.is_data)
             # A custom function's backward might write to what it gets.
             save.shares = not isinstance(node, BackwardCFunction)

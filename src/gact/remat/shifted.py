@@ -20,8 +20,9 @@ from ..saved.origins import EXACT
 if TYPE_CHECKING:
     from ..saved.encoded import Encoded
 
-_DEVIATION = math.sqrt(17 / 192)
-"""Of the error of a dithered element, in steps; on average over where it lies between two levels."""
+VARIANCE = 17 / 192
+"""Of the error of a dithered element, in squared steps; on average over where it lies between two levels."""
+_DEVIATION = math.sqrt(VARIANCE)
 
 
 def deviations_of(metadata: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -33,7 +34,8 @@ class HeldRegions:
         self._addresses = WeakStorages()
         self._storages: set[int] = set()
         self._copies: WeakValueDictionary[tuple[Any, ...], Copied] = WeakValueDictionary()
-        self._values: WeakValueDictionary[tuple[Identity, Any], Held] = WeakValueDictionary()
+        # A dictionary that drops what is dead would make an object with a callback for every entry.
+        self._values: dict[tuple[Identity, Any], weakref.ref[Held]] = {}
 
     def begin_step(self, number: int) -> None:
         """Forgets what earlier steps hold, so that what a step shares does not depend on how long their graphs live."""
@@ -61,7 +63,7 @@ class HeldRegions:
         if identity[0] not in self._storages:
             return None
         for kind in (form or "value", "wide", EXACT) if form not in OWN else (form, EXACT):
-            held = self._values.get((identity, kind))
+            held = self._get(identity, kind)
             if held is not None and held.bits >= min_bits and (not form or kind != "wide"):
                 return held
         return None
@@ -70,31 +72,31 @@ class HeldRegions:
         """Remembers what gives the values of a region, and in which form they are coded."""
         self._storages.add(identity[0])
         if form:
-            self._values[identity, form] = held
+            self._values[identity, form] = weakref.ref(held)
             if form in OWN:
                 return
         kind = "wide" if held.bits >= WIDEST else "value"
-        self._values[identity, kind] = held
-        other = self._aliases.pop(identity, None)
+        self._values[identity, kind] = weakref.ref(held)
+        other = self._aliases.pop(identity, None) if self._aliases else None
         if other is not None:
-            self._values[other, kind] = held
+            self._values[other, kind] = weakref.ref(held)
             self._storages.add(other[0])
 
     def keep(self, identity: Identity, held: Encoded) -> None:
         """Remembers a region that is kept as it is."""
         self._storages.add(identity[0])
-        self._values[identity, EXACT] = held
+        self._values[identity, EXACT] = weakref.ref(held)
 
     def codes(self, identity: Identity) -> list[Encoded]:
         """The codes that hold values of a region, in whatever form."""
         if identity[0] not in self._storages:
             return []
-        found = {id(held): held for held in (self._values.get((identity, kind)) for kind in _KINDS) if held is not None}
+        found = {id(held): held for held in (self._get(identity, kind) for kind in _KINDS) if held is not None}
         return [held for held in found.values() if isinstance(held, Encoded) and not isinstance(held.code, Exact)]
 
     def has(self, identity: Identity, form: str) -> bool:
         """Whether a region is held in a form."""
-        return identity[0] in self._storages and (identity, form) in self._values
+        return identity[0] in self._storages and self._get(identity, form) is not None
 
     def alias(self, identity: Identity, other: Identity, source: Tensor) -> None:
         """Has what will be held for a region be found under another identity too.
@@ -118,8 +120,12 @@ class HeldRegions:
 
     def exact(self, identity: Identity, kind: MaskTest | str) -> Held | None:
         """The mask of a region under a test, or its integers; None if it is not held."""
-        return self._values.get((identity, kind))
+        return self._get(identity, kind)
 
     def add_exact(self, identity: Identity, kind: MaskTest | str, held: Encoded) -> None:
         """Remembers the mask of a region under a test, or its integers."""
-        self._values[identity, kind] = held
+        self._values[identity, kind] = weakref.ref(held)
+
+    def _get(self, identity: Identity, kind: Any) -> Held | None:
+        found = self._values.get((identity, kind))
+        return None if found is None else found()

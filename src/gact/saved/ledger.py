@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,29 +158,37 @@ class Ledger:
     @property
     def offloaded_bytes(self) -> int:
         """Bytes that were moved out of the memory of their device."""
-        return sum(tally.offloaded_bytes for tally in self.tallies.values())
+        return sum(tally.offloaded_bytes for tally in self._all())
 
     @property
     def plain_bytes(self) -> int:
         """Bytes that plain autograd keeps."""
-        return sum(tally.plain_bytes for tally in self.tallies.values())
+        return sum(tally.plain_bytes for tally in self._all())
 
     @property
     def kept_bytes(self) -> int:
         """Bytes held instead."""
-        return sum(tally.kept_bytes for tally in self.tallies.values())
+        return sum(tally.kept_bytes for tally in self._all())
 
     def count(self, site: Site) -> int:
         """Tensors that the site has saved so far."""
-        return sum(tally.count for tally in self._sites.get(site, ()))
+        tallies = self._sites.get(site)
+        return sum([tally.count for tally in tallies]) if tallies else 0
+
+    def _all(self) -> Iterator[Tally]:
+        for tallies in self._sites.values():
+            yield from tallies
 
     def _tally(self, site: Site, decision: Decision) -> Tally:
-        tallies = self._sites.setdefault(site, [])
+        tallies = self._sites.get(site)
+        if tallies is None:
+            tallies = self._sites[site] = []
         for tally in tallies:
             if tally.decision is decision or tally.decision == decision:
                 return tally
-        tallies.append(Tally(decision))
-        return tallies[-1]
+        tally = Tally(decision)
+        tallies.append(tally)
+        return tally
 
 
 def extent_of(tensor: Tensor) -> Extent:
