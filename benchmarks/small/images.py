@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ def resnet(tiny: bool) -> Built:
     """Nine basic blocks of 8, 16 and 32 channels on 64 images of 32 pixels."""
     batch = 2 if tiny else 64
     widths = (8, 8, 8, 8, 16, 16, 16, 32, 32, 32)
-    blocks = [_Block(before, width) for before, width in zip(widths, widths[1:], strict=False)]
+    blocks = [_Block(before, width) for before, width in pairwise(widths)]
     stem = [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
     model = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10)).train()
     images, labels = torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,))

@@ -19,9 +19,7 @@ from .reference import squares as reference_squares
 from .triton import register as register_device_kernels
 
 schema.define()
-schema.register(
-    (*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS, *reference_squares.KERNELS)
-)
+schema.register((*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS, *reference_squares.KERNELS))
 register_device_kernels()
 load()
 

@@ -78,6 +78,8 @@ def load() -> None:
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."
+        except AttributeError as error:
+            _Extension.failure = f"the C++ extension was built from another version of gact ({error})."
     if _Extension.library is None:
         warnings.warn(
             f"gact: {_Extension.failure} Plain torch runs instead: the same numbers, many times slower. "

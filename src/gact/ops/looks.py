@@ -80,9 +80,7 @@ def mean_square_slope_plainly(flat: Tensor, step: int, middle: float, greatest: 
     return float(((greatest - distance.square()) / greatest).square().mean())
 
 
-def channels_differ(
-    rstd: Tensor, mean: Tensor | None, touched: int, remote: float, uneven: float
-) -> bool | None:
+def channels_differ(rstd: Tensor, mean: Tensor | None, touched: int, remote: float, uneven: float) -> bool | None:
     """Whether neighbouring channels are so different that a group of both has room for one of them only.
 
     Args:
