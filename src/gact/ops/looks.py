@@ -17,6 +17,14 @@ _MOST = 2**18
 """Elements from which on torch, with all its threads, is as fast."""
 
 
+def _place(tensor: Tensor) -> int | None:
+    """Where its first element lies; None for a tensor that a transform of ``torch.func`` has wrapped."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return None
+
+
 def rows_differ(table: Tensor, touched: int, factor: float) -> bool:
     """Whether the norm of a row is so many times that of one near it. False if one is NaN.
 
@@ -25,10 +33,9 @@ def rows_differ(table: Tensor, touched: int, factor: float) -> bool:
         touched: Rows that are near each other: so many neighbours.
         factor: How many times.
     """
-    library = cpu.library()
-    if library is not None and table.numel() < _MOST:
-        found = library.gact_rows_differ(table.data_ptr(), _CODES[table.dtype], *table.shape, touched, factor)
-        return bool(found)
+    library, place = cpu.library(), _place(table)
+    if library is not None and place is not None and table.numel() < _MOST:
+        return bool(library.gact_rows_differ(place, _CODES[table.dtype], *table.shape, touched, factor))
     return rows_differ_plainly(table, touched, factor)
 
 
@@ -58,12 +65,10 @@ def mean_square_slope(flat: Tensor, step: int, middle: float, greatest: float) -
         middle: Where the slope is greatest.
         greatest: The slope there.
     """
-    library = cpu.library()
-    if library is not None:
-        found = library.gact_mean_square_slope(
-            flat.data_ptr(), _CODES[flat.dtype], flat.numel(), step, middle, greatest
-        )
-        return float(found)
+    library, place = cpu.library(), _place(flat)
+    if library is not None and place is not None:
+        dtype = _CODES[flat.dtype]
+        return float(library.gact_mean_square_slope(place, dtype, flat.numel(), step, middle, greatest))
     return mean_square_slope_plainly(flat, step, middle, greatest)
 
 
@@ -93,11 +98,12 @@ def channels_differ(rstd: Tensor, mean: Tensor | None, touched: int, remote: flo
     Returns:
         Whether they are, or some mean is remote; None if a figure is not finite or no normal number.
     """
-    library = cpu.library()
-    if library is not None and rstd.numel() < _MOST:
-        means = None if mean is None else mean.data_ptr()
-        found = library.gact_channels_differ(rstd.data_ptr(), means, *rstd.shape, touched, remote, uneven)
-        return None if found == 0 else found == 2
+    library, place = cpu.library(), _place(rstd)
+    if library is not None and place is not None and rstd.numel() < _MOST:
+        means = None if mean is None else _place(mean)
+        if mean is None or means is not None:
+            found = library.gact_channels_differ(place, means, *rstd.shape, touched, remote, uneven)
+            return None if found == 0 else bool(found == 2)
     return channels_differ_plainly(rstd, mean, touched, remote, uneven)
 
 
