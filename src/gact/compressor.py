@@ -28,7 +28,7 @@ from .packing.sites import Sites
 from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
-from .report import Report, build_report
+from .report import Report, build_report, metrics, status
 from .saved.steps import Steps
 from .settings import checked, load_state, state_of
 
@@ -253,6 +253,19 @@ class Compressor(MadeLate, Context):
         The last step is all that was saved since the tensors of the step before were released.
         """
         return build_report(self._steps.ledger, self._controller)
+
+    def metrics(self) -> dict[str, float]:
+        """The figures of the last step by name, as loggers take them; empty before the first.
+
+        Returns:
+            ``gact/kept_gib``, ``gact/ratio``, ``gact/coverage`` in percent, ``gact/bits`` (average width of the codes),
+            and once they are known ``gact/noise`` and ``gact/noise_ratio``.
+        """
+        return metrics(self.report())
+
+    def status(self) -> str:
+        """The same in one line, for a progress bar."""
+        return status(self.report())
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to round exactly as one that never stopped: plain numbers, texts and lists."""

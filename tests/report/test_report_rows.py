@@ -421,3 +421,32 @@ def test_records_cannot_be_changed(case):
         report.rows = ()
     with pytest.raises(AttributeError):
         report.rows[0].count = 5
+
+
+def test_the_figures_for_dashboards():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 8))
+    c = gact.Compressor(model, bits=4, min_bytes=0)
+    assert c.metrics() == {}
+    assert c.status() == "gact: nothing saved yet"
+    for step in range(4):
+        with c:
+            loss = model(torch.randn(64, 64)).square().mean()
+        loss.backward()
+        del loss
+        names = {"gact/kept_gib", "gact/ratio", "gact/coverage", "gact/bits"}
+        names |= {"gact/noise"} if step else set()
+        names |= {"gact/noise_ratio"} if step > 1 else set()
+        assert set(c.metrics()) == names
+    report, figures = c.report(), c.metrics()
+    assert figures["gact/kept_gib"] == report.kept_bytes / 2**30
+    assert figures["gact/ratio"] == report.ratio
+    assert figures["gact/coverage"] == report.coverage
+    assert figures["gact/noise"] == report.noise
+    codes = [row for row in report.rows if row.codec == "groups"]
+    assert min(row.bits for row in codes) <= figures["gact/bits"] <= max(row.bits for row in codes)
+    assert all(type(value) is float for value in figures.values())
+    kept, plain = (f"{size / 2**20:.2f}" for size in (report.kept_bytes, report.plain_bytes))
+    expected = (
+        f"gact {kept} of {plain} MiB ({report.ratio:.1f}x), {figures['gact/bits']:.1f} bits, noise {report.noise:.0e}"
+    )
+    assert c.status() == expected

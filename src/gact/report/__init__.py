@@ -4,7 +4,8 @@
 * ``table``, ``html``: the same for people. A new way to show a report reads ``rows`` and stands beside these two.
 """
 
+from .metrics import metrics, status
 from .report import Report, build_report
 from .rows import Row
 
-__all__ = ["Report", "Row", "build_report"]
+__all__ = ["Report", "Row", "build_report", "metrics", "status"]

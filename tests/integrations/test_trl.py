@@ -1,0 +1,75 @@
+"""The callback for TRL's trainers."""
+
+import pytest
+import torch
+
+trl = pytest.importorskip("trl")
+pytest.importorskip("accelerate")
+peft = pytest.importorskip("peft")
+datasets = pytest.importorskip("datasets")
+
+from texts import callback, losses
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from gact.integrations.transformers import UnsupportedError
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {word: number for number, word in enumerate(["<pad>", "<eos>", *"abcdefghij"])}
+    made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<pad>")
+
+
+def language_model():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=12, **sizes, num_key_value_heads=2, max_position_embeddings=128))
+
+
+def trained(folder, callbacks, lora=False, **options):
+    rows = datasets.Dataset.from_dict({"text": ["a b c d e f g h i j " * 6] * 32})
+    config = trl.SFTConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        max_steps=4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+        learning_rate=1e-3,
+        max_length=64,
+        **options,
+    )
+    adapter = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+    trainer = trl.SFTTrainer(
+        language_model(),
+        config,
+        train_dataset=rows,
+        processing_class=tokenizer(),
+        callbacks=callbacks,
+        peft_config=adapter if lora else None,
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "LoRA"])
+def test_fine_tuning(lora, checkpointing, tmp_path):
+    options = {"activation_checkpointing": checkpointing}
+    plain, given = trained(tmp_path, [], lora, **options), callback()
+    done = trained(tmp_path, [given], lora, **options)
+    report = given.compressor.report()
+    assert report.passes > 1
+    assert report.ratio > (1.5 if checkpointing else 4)
+    assert losses(done) == pytest.approx(losses(plain), rel=0.02)
+
+
+def test_offloading_is_refused(tmp_path):
+    with pytest.raises(UnsupportedError, match="activation_offloading=True and ActivationCompressionCallback"):
+        trained(tmp_path, [callback()], activation_offloading=True)
