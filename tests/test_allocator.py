@@ -237,7 +237,7 @@ def test_without_the_extension(monkeypatch):
     assert gact.allocator_status().used_bytes == 0
 
 
-@pytest.mark.parametrize(("option", "words"), [("keep_bytes", "at least 0, got -1"), ("least_bytes", "at least 1")])
+@pytest.mark.parametrize(("option", "words"), [("keep_bytes", "at least 0, got -1"), ("min_bytes", "at least 1")])
 def test_sizes_are_checked(option, words):
     with pytest.raises(ValueError, match=f"{option} must be a whole number of {words}"):
         gact.use_allocator(**{option: -1})

@@ -50,7 +50,7 @@ CHUNKS = [1, 2, 3, 4, 7, 64]
 def test_result_and_gradients_are_those_of_plain_attention(mask, chunk, causal):
     tensors, mask = inputs(), mask()
     grad = torch.randn(2, 3, 7, 5, dtype=torch.float64)
-    out = attention(*tensors, mask, causal=causal, chunk_size=chunk)
+    out = attention(*tensors, mask, is_causal=causal, chunk_size=chunk)
     expected = plain(*tensors, mask, causal)
     torch.testing.assert_close(out, expected)
     got = torch.autograd.grad(out, tensors, grad)
@@ -61,7 +61,7 @@ def test_result_and_gradients_are_those_of_plain_attention(mask, chunk, causal):
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_gradient_of_an_additive_mask(shape, causal):
     tensors, mask = inputs(), additive(*shape).requires_grad_()
-    out = attention(*tensors, mask, causal=causal, chunk_size=3)
+    out = attention(*tensors, mask, is_causal=causal, chunk_size=3)
     (got,) = torch.autograd.grad(out.square().sum(), mask)
     (expected,) = torch.autograd.grad(plain(*tensors, mask, causal).square().sum(), mask)
     torch.testing.assert_close(got, expected)
@@ -73,7 +73,7 @@ def test_gradcheck(chunk, causal):
     tensors, mask = inputs(lead=(2,), length=3, keys=4, width=2, out=3), additive(3, 4).requires_grad_()
 
     def run(*tensors):
-        return attention(*tensors, causal=causal, scale=0.7, chunk_size=chunk)
+        return attention(*tensors, is_causal=causal, scale=0.7, chunk_size=chunk)
 
     assert gradcheck(run, (*tensors, mask))
     assert gradgradcheck(run, (*tensors, mask))
@@ -104,7 +104,7 @@ def test_low_precision_is_summed_in_float32(dtype, tolerance):
 def test_it_agrees_with_torch(causal):
     tensors = inputs(torch.float32, keys=7)
     expected = torch.nn.functional.scaled_dot_product_attention(*tensors, is_causal=causal)
-    torch.testing.assert_close(attention(*tensors, causal=causal, chunk_size=2), expected)
+    torch.testing.assert_close(attention(*tensors, is_causal=causal, chunk_size=2), expected)
 
 
 def test_leading_dimensions_are_broadcast():
@@ -168,9 +168,15 @@ def test_under_a_compressor_large_scores_stay_exact():
 WRONG = {
     "dropout": ({"dropout_p": 0.1}, "dropout_p must be 0, got 0.1.*Apply dropout to its result"),
     "chunk size": ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
-    "mask dtype": ({"mask": torch.ones(7, 9, dtype=torch.int64)}, r"mask must be bool .* or float .*, got torch.int64"),
-    "mask shape": ({"mask": torch.ones(7, 8)}, r"leading dimensions must be broadcastable.* and mask \[7, 8\]"),
-    "large mask": ({"mask": torch.ones(4, 2, 3, 7, 9)}, r"leading dimensions must be broadcastable"),
+    "mask dtype": (
+        {"attn_mask": torch.ones(7, 9, dtype=torch.int64)},
+        r"attn_mask must be bool .* or float .*, got torch.int64",
+    ),
+    "mask shape": (
+        {"attn_mask": torch.ones(7, 8)},
+        r"leading dimensions must be broadcastable.* and attn_mask \[7, 8\]",
+    ),
+    "large mask": ({"attn_mask": torch.ones(4, 2, 3, 7, 9)}, r"leading dimensions must be broadcastable"),
     "key": ({"key": torch.randn(2, 3, 9, 3, dtype=torch.float64)}, r"shapes must be query \[\.\.\., L, E\].*got query"),
     "lead": ({"key": torch.randn(5, 9, 4, dtype=torch.float64)}, r"leading dimensions must be broadcastable"),
     "dtype": ({"key": torch.randn(2, 3, 9, 4)}, r"must have one float dtype, got torch.float64, torch.float32.*Cast"),

@@ -41,14 +41,16 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None = None,
+    attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
-    causal: bool = False,
+    is_causal: bool = False,
     *,
     scale: float | None = None,
     chunk_size: int = 512,
 ) -> Tensor:
     """Softmax attention that holds no matrix of query times key, equal to the plain one up to the order of sums.
+
+    Arguments are those of ``torch.nn.functional.scaled_dot_product_attention``.
 
     Memory is that of one chunk of ``chunk_size`` times ``chunk_size`` scores for each head, at the price of computing
     the scores again in backward. Half precision is summed in float32. Differentiating twice works, with whole matrices.
@@ -57,9 +59,9 @@ def attention(
         query: Shape [..., L, E].
         key: Shape [..., S, E]; leading dimensions are broadcast.
         value: Shape [..., S, V].
-        mask: Broadcastable to [..., L, S]: bool, True where a key takes part, or a float to be added to the scores.
+        attn_mask: Broadcastable to [..., L, S]: bool, True where a key takes part, or a float that is added to scores.
         dropout_p: Must be 0.
-        causal: Whether query i takes part with keys 0 to i only.
+        is_causal: Whether query i takes part with keys 0 to i only.
         scale: Factor of the scores; ``1 / sqrt(E)`` by default.
         chunk_size: Rows and columns of a chunk.
 
@@ -76,9 +78,9 @@ def attention(
             query,
             key,
             value,
-            mask,
+            attn_mask,
             dropout_p,
-            causal,
+            is_causal,
             scale=scale,
             chunk_size=chunk_size,
         )
@@ -89,10 +91,10 @@ def attention(
             "use torch.nn.functional.scaled_dot_product_attention."
         )
     chunk = check_count("chunk_size", chunk_size, 1)
-    query, key, value = _aligned(query, key, value, mask)
+    query, key, value = _aligned(query, key, value, attn_mask)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
     out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, mask, _Options(bool(causal), factor, chunk)
+        query, key, value, attn_mask, _Options(bool(is_causal), factor, chunk)
     )[0]
     return out
 
@@ -116,10 +118,10 @@ def _aligned(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
             if torch.broadcast_shapes(mask.shape, whole) != torch.Size(whole):
                 raise RuntimeError
     except RuntimeError:
-        other = "" if mask is None else f" and mask {list(mask.shape)}"
+        other = "" if mask is None else f" and attn_mask {list(mask.shape)}"
         raise ValueError(f"leading dimensions must be broadcastable to each other, got {shapes}{other}.") from None
     if mask is not None and not (mask.dtype is torch.bool or mask.dtype.is_floating_point):
-        raise ValueError(f"mask must be bool (True: takes part) or float (added to the scores), got {mask.dtype}.")
+        raise ValueError(f"attn_mask must be bool (True: takes part) or float (added to the scores), got {mask.dtype}.")
     first, second, third = (each.expand(*lead, *each.shape[-2:]) for each in (query, key, value))
     return first, second, third
 

@@ -22,7 +22,7 @@ def close(got, expected, bits=8):
 
 def totals(c):
     rows = c.report().rows
-    return sum(row.count for row in rows), sum(row.merged for row in rows)
+    return sum(row.count for row in rows), sum(row.duplicates for row in rows)
 
 
 SAME = {

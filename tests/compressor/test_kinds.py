@@ -217,7 +217,7 @@ def test_an_empty_batch_trains():
         loss = model(torch.empty(0, 8)).sum()
     loss.backward()
     assert torch.equal(model[0].weight.grad, torch.zeros(8, 8))
-    assert sum(row.merged for row in c.report().rows) == 0
+    assert sum(row.duplicates for row in c.report().rows) == 0
 
 
 def test_nothing_saved_is_nothing_returned():

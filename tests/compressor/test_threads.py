@@ -93,7 +93,7 @@ def test_counts_of_a_shared_compressor_add_up():
     assert c.state_dict()["steps"] == 1
     report = c.report()
     assert sum(row.count for row in report.rows) == threads * saves
-    assert sum(row.merged for row in report.rows) == threads * (saves - 1)
+    assert sum(row.duplicates for row in report.rows) == threads * (saves - 1)
     assert report.plain_bytes == threads * 64 * 4
     assert len(outputs) == threads
 

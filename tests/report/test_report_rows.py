@@ -63,7 +63,7 @@ def test_totals_are_sums_over_rows(case):
 def test_rows_are_consistent(case):
     for row in case[0].report().rows:
         assert row.count >= 1
-        assert 0 <= row.merged <= row.count
+        assert 0 <= row.duplicates <= row.count
         assert row.plain_bytes >= 0
         assert row.kept_bytes >= 0
         assert (row.codec == "keep") == bool(row.reason)
@@ -325,7 +325,7 @@ def test_empty_tensors_are_no_duplicates():
     with c:
         model(torch.empty(0, 8)).sigmoid()
         model(torch.randn(64, 8)).sigmoid()
-    assert sum(row.merged for row in c.report().rows) == 0
+    assert sum(row.duplicates for row in c.report().rows) == 0
 
 
 def test_rows_follow_the_forward_pass():
@@ -374,7 +374,7 @@ def test_a_module_that_runs_many_times_is_one_site():
         for _ in range(5):
             x = model(x)
     (row,) = c.report().rows
-    assert (row.count, row.merged) == (5, 0)
+    assert (row.count, row.duplicates) == (5, 0)
     assert row.plain_bytes == 5 * x.nbytes
 
 

@@ -49,7 +49,7 @@ def test_the_table_is_what_print_shows(report):
     assert f"{report.ratio:.2f}x smaller" in lines[0]
     assert f"coverage {report.coverage:.1f} %" in lines[1]
     header = next(line for line in lines if line.startswith("module"))
-    for column in ("op[slot]", "code", "saves", "merged", "plain MiB", "kept MiB"):
+    for column in ("op[slot]", "code", "saves", "duplicates", "plain MiB", "kept MiB"):
         assert column in header
 
 

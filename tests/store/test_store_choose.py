@@ -64,5 +64,5 @@ def test_a_registered_word_is_allowed_and_named(monkeypatch):
 def test_words_that_mean_something_else_are_refused(name):
     with pytest.raises(ValueError, match="it must be a word other than 'cpu' and 'disk'"):
         register_store(name, HostStore)
-    with pytest.raises(TypeError, match="it must be a function that makes a store"):
+    with pytest.raises(TypeError, match="the factory must be a function that makes a store"):
         register_store("shelf", 3)

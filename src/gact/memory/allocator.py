@@ -28,7 +28,7 @@ from ..checks import check_count
 from ..ops import cpu
 
 ENVIRONMENT = "GACT_ALLOCATOR"
-LEAST_BYTES = 128 * 2**10
+MIN_BYTES = 128 * 2**10
 _AUTOMATIC = 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
 _REASONS = {
     1: "this system is not supported: Linux on x86-64 or ARM is",
@@ -67,7 +67,7 @@ class _State:
 
 
 def use_allocator(
-    enabled: bool = True, *, keep_bytes: int | None = None, least_bytes: int = LEAST_BYTES
+    enabled: bool = True, *, keep_bytes: int | None = None, min_bytes: int = MIN_BYTES
 ) -> AllocatorStatus:
     """Has torch take the memory of large CPU tensors, in the whole process, from an allocator that gives it back.
 
@@ -78,7 +78,7 @@ def use_allocator(
         keep_bytes: Free bytes that stay in memory to be used again; fewer are smaller and slower. None for as many as
             keep used and free ones together within what tensors lately took at one time, so that a step finds the
             memory of the last one; 0 gives back everything at once.
-        least_bytes: Smaller tensors stay with the C library.
+        min_bytes: Smaller tensors stay with the C library.
 
     Returns:
         What runs now; ``enabled`` is False where it is not possible, and ``reason`` says why.
@@ -87,7 +87,7 @@ def use_allocator(
         ValueError: If a size is negative.
     """
     keep = _AUTOMATIC if keep_bytes is None else check_count("keep_bytes", keep_bytes, 0)
-    least = check_count("least_bytes", least_bytes, 1)
+    least = check_count("min_bytes", min_bytes, 1)
     with _State.lock:
         _State.decided = True
         _switch(enabled, "on in the whole process", "switched off", least, keep)
@@ -105,7 +105,7 @@ def serve_steps(on: bool) -> None:
             _switch(on, "on in the training steps of a Compressor", "off between the training steps of a Compressor")
 
 
-def _switch(enabled: bool, on: str, off: str, least: int = LEAST_BYTES, keep: int = _AUTOMATIC) -> None:
+def _switch(enabled: bool, on: str, off: str, least: int = MIN_BYTES, keep: int = _AUTOMATIC) -> None:
     """Switches the allocator under the lock, and notes in words what is so now."""
     library = cpu.library()
     if library is None:

@@ -12,7 +12,7 @@ from .table import code_name, percent, summary
 def render(report: Figures) -> str:
     """A complete page: the totals, then every site."""
     measured = report.noise is not None
-    names = ["site", "code", "saves", "merged", "plain MiB", "kept MiB", *["noise %"] * measured]
+    names = ["site", "code", "saves", "duplicates", "plain MiB", "kept MiB", *["noise %"] * measured]
     totals = escape(summary(report)).replace("\n", "<br>")
     table = html_table(names, [_cells(row, measured) for row in report.rows], range(2, len(names)))
     return html_page("gact report", "gact report", f"<p>{totals}</p>\n{table}")
@@ -22,4 +22,4 @@ def _cells(row: Row, measured: bool) -> list[str]:
     site = f"{row.module or '(model)'}: {row.op}{f'#{row.call}' if row.call else ''}[{row.slot}]"
     sizes = [mebibytes(row.plain_bytes), mebibytes(row.kept_bytes)]
     shares = [percent(row.noise_share)] if measured else []
-    return [site, code_name(row), str(row.count), str(row.merged), *sizes, *shares]
+    return [site, code_name(row), str(row.count), str(row.duplicates), *sizes, *shares]

@@ -20,7 +20,7 @@ class Row:
         codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"derived"`` or ``"keep"``.
         bits: Width of a code; 0 for a kept or derived tensor.
         count: Tensors saved.
-        merged: Of those, saves of memory that was held already.
+        duplicates: Of those, saves of memory that was held already.
         plain_bytes: Bytes that plain autograd keeps for them, each storage counted at its first save.
         kept_bytes: Bytes held for them, metadata included, without what was moved elsewhere.
         offloaded_bytes: Bytes that were moved out of the memory of their device.
@@ -35,7 +35,7 @@ class Row:
     codec: str
     bits: int
     count: int
-    merged: int
+    duplicates: int
     plain_bytes: int
     kept_bytes: int
     reason: str

@@ -24,7 +24,7 @@ class Line:
     single: str = ""
     sites: int = 0
     count: int = 0
-    merged: int = 0
+    duplicates: int = 0
     plain_bytes: int = 0
     kept_bytes: int = 0
     noise_share: float | None = None
@@ -34,7 +34,7 @@ class Line:
         self.single = "" if self.sites else row.module
         self.sites += 1
         self.count += row.count
-        self.merged += row.merged
+        self.duplicates += row.duplicates
         self.plain_bytes += row.plain_bytes
         self.kept_bytes += row.kept_bytes
         if row.noise_share is not None:
@@ -73,7 +73,7 @@ def summary(report: Figures) -> str:
         f"saved for backward: {mebibytes(report.plain_bytes)} MiB by plain autograd, "
         f"{mebibytes(report.kept_bytes)} MiB by gact{moved}: {report.ratio:.2f}x smaller\n"
         f"coverage {report.coverage:.1f} % of the bytes; {sum(row.count for row in report.rows)} saves at "
-        f"{len(sites)} sites, {sum(row.merged for row in report.rows)} of them duplicates; "
+        f"{len(sites)} sites, {sum(row.duplicates for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
     if report.noise is not None:
@@ -106,7 +106,7 @@ def render(report: Figures) -> str:
     if not report.rows:
         return "saved for backward: nothing yet. Run forward inside the compressor's context."
     gathered = lines(report.rows)
-    head = ["module", "op[slot]", "code", "sites", "saves", "merged", "plain MiB", "kept MiB", "noise %"]
+    head = ["module", "op[slot]", "code", "sites", "saves", "duplicates", "plain MiB", "kept MiB", "noise %"]
     body = [_cells(line) for line in gathered[:_LINES]]
     rest = gathered[_LINES:]
     if rest:
@@ -114,7 +114,7 @@ def render(report: Figures) -> str:
         for line in rest:
             other.sites += line.sites
             other.count += line.count
-            other.merged += line.merged
+            other.duplicates += line.duplicates
             other.plain_bytes += line.plain_bytes
             other.kept_bytes += line.kept_bytes
             if line.noise_share is not None:
@@ -129,6 +129,6 @@ def render(report: Figures) -> str:
 def _cells(line: Line) -> list[str]:
     name = line.single or line.module
     module = name if len(name) <= _WIDEST else "..." + name[3 - _WIDEST :]
-    counts = [str(line.sites), str(line.count), str(line.merged)]
+    counts = [str(line.sites), str(line.count), str(line.duplicates)]
     sizes = [mebibytes(line.plain_bytes), mebibytes(line.kept_bytes)]
     return [module, line.op, line.code, *counts, *sizes, percent(line.noise_share)]

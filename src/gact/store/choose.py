@@ -18,15 +18,15 @@ _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 _STORES: dict[str, Callable[[], Store]] = {}
 
 
-def register_store(name: str, open: Callable[[], Store]) -> None:
+def register_store(name: str, factory: Callable[[], Store]) -> None:
     """Adds a place for packed data, which ``offload=name`` asks for from now on.
 
     Args:
         name: The word; one that was registered before is replaced.
-        open: Makes a ``gact.store.Store``, once for each compressor that uses it.
+        factory: Makes a ``gact.store.Store``, once for each compressor that uses it.
 
     Raises:
-        TypeError: If ``open`` cannot be called.
+        TypeError: If ``factory`` cannot be called.
         ValueError: If the word is empty or one of this package's own.
 
     Example:
@@ -35,9 +35,9 @@ def register_store(name: str, open: Callable[[], Store]) -> None:
     """
     if not isinstance(name, str) or not name or name.partition(":")[0] in ("cpu", "disk"):
         raise ValueError(f"register_store() got the name {name!r}; it must be a word other than 'cpu' and 'disk'")
-    if not callable(open):
-        raise TypeError(f"register_store({name!r}) got {open!r}; it must be a function that makes a store")
-    _STORES[name] = open
+    if not callable(factory):
+        raise TypeError(f"register_store({name!r}) got {factory!r}; the factory must be a function that makes a store")
+    _STORES[name] = factory
 
 
 def check_offload(offload: object) -> str | None:
