@@ -113,27 +113,11 @@ class Compressor(MadeLate, Context):
         objective: str = "gradient",
         enabled: bool = True,
     ) -> None:
+        asked = dict(locals())  # the arguments by name, before there is any other local
         if model is not None and not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}.")
         self._model = model
-        self._settings = checked(
-            bits=bits,
-            adaptive=adaptive,
-            probe_interval=probe_interval,
-            group_size=group_size,
-            min_bytes=min_bytes,
-            derive=derive,
-            offload=offload,
-            checkpoint=checkpoint,
-            compress_again=compress_again,
-            seed=seed,
-            ratio=ratio,
-            memory=memory,
-            max_noise=max_noise,
-            estimator=estimator,
-            objective=objective,
-            enabled=enabled,
-        )
+        self._settings = checked(asked)
         self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
         self._controller = Controller(self._settings, self._sites.site, Replicas(model))
         self._measuring = Measuring(model, self._controller, self._notices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .autograd.inner import InnerPasses, SiteOf
@@ -28,49 +28,38 @@ from .store.choose import check_offload
 _STATE_VERSION = 5
 
 
-def checked(
-    *,
-    bits: float,
-    adaptive: bool,
-    probe_interval: int | None,
-    group_size: int,
-    min_bytes: int,
-    derive: bool,
-    offload: str | None,
-    checkpoint: bool | Iterable[str],
-    compress_again: bool,
-    seed: int,
-    ratio: float | None,
-    memory: int | str | None,
-    max_noise: float | None,
-    estimator: str,
-    objective: str,
-    enabled: bool,
-) -> Settings:
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "adaptive": bool,
+    "probe_interval": lambda value: check_count_or_none("probe_interval", value, 1),
+    "group_size": check_group_size,
+    "min_bytes": lambda value: check_count("min_bytes", value, 0),
+    "derive": bool,
+    "offload": check_offload,
+    "checkpoint": lambda value: check_names("checkpoint", value),
+    "compress_again": bool,
+    "seed": check_seed,
+    "ratio": lambda value: check_positive("ratio", value),
+    "memory": check_memory,
+    "max_noise": lambda value: check_positive("max_noise", value),
+    "estimator": lambda value: check_choice("estimator", value, ("grouped", "exhaustive")),
+    "objective": lambda value: check_choice("objective", value, OBJECTIVES),
+    "enabled": bool,
+}
+"""What checks each argument of ``Compressor`` but ``bits``, which must be whole without ``adaptive``."""
+
+
+def checked(asked: Mapping[str, Any]) -> Settings:
     """The arguments of ``Compressor`` as settings.
+
+    Args:
+        asked: The arguments by name; others among them are passed over.
 
     Raises:
         ValueError: If a number is out of range.
     """
-    settings = Settings(
-        bits=check_bits(bits, whole=not adaptive),
-        adaptive=bool(adaptive),
-        probe_interval=check_count_or_none("probe_interval", probe_interval, 1),
-        group_size=check_group_size(group_size),
-        min_bytes=check_count("min_bytes", min_bytes, 0),
-        derive=bool(derive),
-        offload=check_offload(offload),
-        checkpoint=check_names("checkpoint", checkpoint),
-        seed=check_seed(seed),
-        ratio=check_positive("ratio", ratio),
-        memory=check_memory(memory),
-        max_noise=check_positive("max_noise", max_noise),
-        estimator=check_choice("estimator", estimator, ("grouped", "exhaustive")),
-        objective=check_choice("objective", objective, OBJECTIVES),
-        enabled=bool(enabled),
-        compress_again=bool(compress_again),
-    )
-    check_budgets(settings.adaptive, ratio=ratio, memory=memory, max_noise=max_noise)
+    bits = check_bits(asked["bits"], whole=not asked["adaptive"])
+    settings = Settings(bits=bits, **{name: check(asked[name]) for name, check in _CHECKS.items()})
+    check_budgets(settings.adaptive, ratio=asked["ratio"], memory=asked["memory"], max_noise=asked["max_noise"])
     return settings
 
 

@@ -29,7 +29,7 @@ def test_every_file_that_a_page_names_exists(page):
 
 
 def test_every_room_says_what_it_is_for():
-    rooms = [path for path in (ROOT / "src/gact").iterdir() if (path / "__init__.py").exists()]
+    rooms = [path.parent for path in (ROOT / "src/gact").rglob("*/__init__.py")]
     assert len(rooms) > 10
     for room in rooms:
         named = set(re.findall(r"\w+", " ".join(re.findall(r"``([^`]*)``", docstring(room)))))
@@ -45,6 +45,7 @@ def test_every_room_says_what_it_is_for():
         ("remat", "To add an op of torch"),
         ("store", "To add a store"),
         ("ops", "To add a backend"),
+        ("integrations", "To add an integration"),
     ],
 )
 def test_a_room_says_how_to_add_to_it(room, answer):

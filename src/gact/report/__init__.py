@@ -1,6 +1,7 @@
 """What a step saved, as data, as a table and as a page.
 
 * ``rows``: the figures of each site. ``report``: those of the step, and how they are shown.
+* ``metrics``: numbers for a logger, and one line for a progress bar.
 * ``table``, ``html``: the same for people. A new way to show a report reads ``rows`` and stands beside these two.
 """
 
