@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from . import compiled
 from .autograd.hooks import Hooks, transform_is_active
 from .autograd.modules import follow, unfollow
 from .autograd.opening import Opened, gravest, take_off
 from .checkpoint.checkpointing import Checkpointing
+from .compiled import handles
 from .memory.serving import Serving
 from .notices import ASIDE, Notices
 from .operators import prepare
@@ -161,10 +163,14 @@ class Context:
         )
         observer = Observer(recipes, self._held, settings.min_bytes, consumers.run)
         inner = steps.inner
-        hooks = Hooks(packer.pack, unpack, lambda: notices.give(ASIDE))
+        pair = compiled.pair() if compiled.is_possible() else None
+        hooks = Hooks(packer.pack, unpack, lambda: notices.give(ASIDE), pair)
+        receiver = compiled.Receiver(settings, packer, consumers, parameters)
         consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, inner, hooks.in_charge)
         opened.add(consumers.release)
         opened.add(packer.close)
+        opened.add(lambda: handles.serve(None))
+        handles.serve(receiver)
         opened.add(hooks.pop)
         hooks.push()
         opened.add(lambda: inner.leave(packer))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 import gact
+from gact.autograd.internals import FakeTensor
 from gact.checkpoint.checkpointing import Checkpointing
 
 
@@ -254,6 +255,8 @@ def test_nothing_is_held_twice(options, x):
         gc.collect()
         storages = {}
         for thing in gc.get_objects():
+            if isinstance(thing, FakeTensor):
+                continue  # of what other tests compiled
             if issubclass(type(thing), torch.Tensor) and thing.layout is torch.strided:
                 storages[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
         return sum(storages.values())

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch.autograd.graph import disable_saved_tensors_hooks
 
+from . import pair as pairs
 from .compiling import never_compiled
 from .internals import hooks_refusal, pop_hooks, push_hooks, top_hooks
 
@@ -50,12 +51,19 @@ class Hooks:
         pack: Called with every tensor that autograd saves.
         unpack: Called with what ``pack`` returned.
         stands_aside: Called when a ``torch.func`` transform begins inside.
+        constant: The pair of the process that calls ``pack`` and stands on the stack; without one, these two do.
     """
 
     def __init__(
-        self, pack: Callable[[Any], Any], unpack: Callable[[Any], Any], stands_aside: Callable[[], None]
+        self,
+        pack: Callable[[Any], Any],
+        unpack: Callable[[Any], Any],
+        stands_aside: Callable[[], None],
+        constant: Pair | None = None,
     ) -> None:
-        self._pair = (pack, unpack)
+        self._pack = pack
+        self._pair = constant or (pack, unpack)
+        never_compiled(*(getattr(hook, "__func__", hook) for hook in (pack, unpack)))
         self._stands_aside = stands_aside
 
     def push(self) -> None:
@@ -71,8 +79,8 @@ class Hooks:
                 "calls only the innermost pair, so the outer hooks would do nothing. Leave their context first, or "
                 "enter gact outside of it."
             )
-        never_compiled(*(getattr(hook, "__func__", hook) for hook in self._pair))
         _OPEN.add(self)
+        pairs.serve(self._pack)
         push_hooks(*self._pair)
 
     def pop(self) -> None:
@@ -88,6 +96,7 @@ class Hooks:
         finally:
             for pair in reversed(inner):
                 push_hooks(*pair)
+        pairs.serve(None)
         _OPEN.discard(self)
 
     def in_charge(self) -> bool:

@@ -6,7 +6,8 @@ what is gone; below stands what each is for and what there is without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ __all__ = [
     "active_parallel",
     "backward_engine",
     "current_node",
+    "decompositions",
+    "graph_compiler",
+    "graph_of",
     "function_modes",
     "get_unwrapped",
     "graph_task",
@@ -114,6 +118,31 @@ def active_parallel() -> torch.nn.Module | None:
 def node_class(name: str) -> Any:
     """The class of autograd's nodes of that name, or None; nodes of torch alone have one."""
     return getattr(torch._C._functions, name, None)
+
+
+def decompositions() -> Mapping[Any, Callable[..., Any]]:
+    """What operators are in simpler ones. Without it, fused ones of compiled backward have their values exactly."""
+    from torch._decomp import decomposition_table
+
+    return decomposition_table
+
+
+def graph_of(function: Callable[..., Any], *fakes: Any) -> Any:
+    """The graph of what a function does with fake tensors. Without it, as without ``decompositions``."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(function)(*fakes).graph
+
+
+def graph_compiler() -> ModuleType:
+    """The module that divides a graph into forward and backward and has the two compiled.
+
+    Its function ``maybe_inline_graph_saved_tensors_hooks``, called between the two, is the place for an edit. Without
+    it, compiled code holds what it holds without gact (``gact.compiled.is_possible``).
+    """
+    from torch._functorch._aot_autograd import graph_compile
+
+    return graph_compile
 
 
 def has_kernel(operator: str, key: str) -> bool:

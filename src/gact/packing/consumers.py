@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
+from ..autograd import pair
 from ..autograd.compiling import never_compiled
 from ..autograd.hooks import Hooks
 from ..autograd.inner import InnerPasses
@@ -58,12 +59,13 @@ class Consumers(TorchFunctionMode):
 
     Attributes:
         function: The op that is running; None outside of any.
+        sites: Where sites come from.
         has_run: Whether the checkpointed block whose input was saved last had run already.
     """
 
     def __init__(self, sites: Sites) -> None:
         super().__init__()
-        self._sites = sites
+        self.sites = sites
         self._thread = threading.get_ident()
         self._frames = [Frame(None, "")]
         self._op: str | None = None
@@ -226,7 +228,7 @@ class Consumers(TorchFunctionMode):
 
     def module_begins(self, module: torch.nn.Module) -> None:
         """Takes a module for the running one."""
-        self._frames.append(Frame(module, self._sites.path(module)))
+        self._frames.append(Frame(module, self.sites.path(module)))
 
     def module_ends(self, module: torch.nn.Module) -> None:
         """Takes the module around it for the running one again."""
@@ -244,6 +246,12 @@ class Consumers(TorchFunctionMode):
         """The module that is running now."""
         return self._frames[-1] if threading.get_ident() == self._thread else self._frames[0]
 
+    def path(self) -> str:
+        """Path of the innermost running module that is the user's, not a graph that stands for it."""
+        if threading.get_ident() != self._thread:
+            return ""
+        return next(each.path for each in reversed(self._frames) if not isinstance(each.module, torch.fx.GraphModule))
+
     def save(self) -> Site | None:
         """The site of the save that is happening now, counted; None if only its node can tell."""
         if threading.get_ident() != self._thread:
@@ -254,13 +262,13 @@ class Consumers(TorchFunctionMode):
             if op is None:
                 return None
             call = frame.calls[op] = frame.calls.get(op, -1) + 1
-            return self._sites.site(frame.path, op, call, 0)
+            return self.sites.site(frame.path, op, call, 0)
         if self._slot == 0:
             self._name = name = self._op.partition(".")[0]  # overloads go by the op's name
             self._call = frame.calls[name] = frame.calls.get(name, -1) + 1
         slot = self._slot
         self._slot = slot + 1
-        return self._sites.site(frame.path, self._name, self._call, slot)
+        return self.sites.site(frame.path, self._name, self._call, slot)
 
     def call(self, frame: Frame, node: Node) -> tuple[str, int]:
         """Name and number of a call that only its node has told; counts it."""
@@ -270,7 +278,7 @@ class Consumers(TorchFunctionMode):
 
     def site(self, frame: Frame, op: str, call: int, slot: int) -> Site:
         """The site of a slot of such a call."""
-        return self._sites.site(frame.path, op, call, slot)
+        return self.sites.site(frame.path, op, call, slot)
 
 
 def _function(frame: FrameType) -> tuple[str | None, bool]:
@@ -278,6 +286,8 @@ def _function(frame: FrameType) -> tuple[str | None, bool]:
 
     And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
     """
+    if frame.f_code.co_filename == pair.__file__ and frame.f_back is not None:
+        frame = frame.f_back
     if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
         frame = frame.f_back
     code = frame.f_code

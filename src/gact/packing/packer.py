@@ -92,14 +92,7 @@ class Packer:
 
     def pack(self, tensor: Tensor) -> Save | Kept | Copied:
         """What autograd gets to hold instead of a tensor."""
-        step = self._steps.current()
-        if step.number != self._step:
-            self._step = step.number
-            self.probabilities.close()
-            self._consumers.begin_step()
-            self._held.begin_step(step.number)
-            if self._offload is not None:
-                self._offload.store.begin_step()
+        step = self.current()
         consumers = self._consumers
         site = consumers.save()
         self.saves += 1
@@ -108,6 +101,18 @@ class Packer:
         # Outside of an op our own function mode is active and would see every look at the tensor.
         with DisableTorchFunction():
             return self._pack(tensor, site, step)
+
+    def current(self) -> Step:
+        """The step that a save of now belongs to."""
+        step = self._steps.current()
+        if step.number != self._step:
+            self._step = step.number
+            self.probabilities.close()
+            self._consumers.begin_step()
+            self._held.begin_step(step.number)
+            if self._offload is not None:
+                self._offload.store.begin_step()
+        return step
 
     def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
         waiting, boundaries = self.waiting, self.boundaries

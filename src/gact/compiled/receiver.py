@@ -1,0 +1,129 @@
+"""Holds what compiled code saves, in the ways in which everything else is held."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..autograd.inner import in_backward
+from ..autograd.internals import DisableTorchFunction
+from ..autograd.nodes import saving_number
+from ..operators.need import VALUE, Need
+from ..packing.consumers import Consumers
+from ..packing.packer import Packer
+from ..packing.policy import lossless
+from ..records import Decision, Settings, Site
+from ..saved.identity import locate
+from ..saved.kept import Kept
+from ..saved.ledger import extent_of
+from ..saved.parameters import Parameters
+from ..saved.save import Save
+from ..saved.steps import Step
+from ..saved.unpacking import unpack
+
+_LARGE = "scores are large"
+_ITSELF = 1.0
+_numbers = itertools.count()
+
+
+class Value:
+    """A value that compiled code has saved.
+
+    Args:
+        save: What gives it back.
+    """
+
+    __slots__ = ("_save",)
+
+    def __init__(self, save: Save | Kept) -> None:
+        self._save = save
+
+    def restore(self) -> Tensor:
+        """The value, in memory that nobody else has: compiled code may write to it."""
+        save = self._save
+        tensor = unpack(save)
+        is_itself = isinstance(save, Kept) or isinstance(save.result, Kept)
+        return tensor.clone() if is_itself else tensor
+
+
+class Receiver:
+    """Holds what compiled code saves on one thread while its context is open.
+
+    Args:
+        settings: Least size.
+        packer: Packs what code saves that is not compiled.
+        consumers: Tells which module is running.
+        parameters: Tells weights from activations.
+    """
+
+    def __init__(self, settings: Settings, packer: Packer, consumers: Consumers, parameters: Parameters) -> None:
+        self._min_bytes = settings.min_bytes
+        self._packer, self._consumers, self._parameters = packer, consumers, parameters
+        self._sites: dict[tuple[str, str], Site] = {}
+
+    def pack(self, x: Tensor, site: str, need: str, plain: float, shared: bool, score: Tensor | None) -> Value:
+        """Holds a value; see ``handles.pack``."""
+        with DisableTorchFunction():
+            step = self._packer.current()
+            self._packer.saves += 1
+            if shared and self._parameters.owns(x):
+                step.ledger.parameter_saves += 1
+                return Value(Kept(x, step))
+            return Value(self._hold(x, self._site(site), need, plain, shared, score, step))
+
+    def _hold(
+        self, x: Tensor, site: Site, need: str, plain: float, shared: bool, score: Tensor | None, step: Step
+    ) -> Save:
+        place = locate(x)
+        assert place is not None, "compiled code packs dense tensors alone"
+        is_data = shared and x.is_leaf and not x.requires_grad
+        if not shared:
+            # Compiled code writes to memory again without counting versions, so nobody else has this value.
+            place = place._replace(identity=(("compiled", next(_numbers)), *place.identity[1:]))
+        save = Save(x, place, saving_number(), step, self._packer.waiting)
+        save.site, save.is_data = site, is_data
+        save.extent = extent_of(x) if shared and plain else (place.identity, int(plain * x.nbytes))
+        save.doubled = in_backward() and step.inner.is_reading()
+        save.is_part = not shared
+        holding = self._packer.holding
+        if x.nbytes < self._min_bytes:
+            holding.leave(save, "small")
+        elif score is not None and x.is_cpu and not float(score) <= _ITSELF:
+            holding.leave(save, _LARGE)
+        else:
+            holding.hold(save, lossless(place.region, is_data) or _need(need, is_data))
+        return save
+
+    def note(self, kept: Sequence[Tensor], sites: str, parameters: int) -> Step:
+        """Counts what is saved as it is; see ``handles.note``."""
+        with DisableTorchFunction():
+            step = self._packer.current()
+            step.ledger.parameter_saves += parameters
+            for tensor, line in zip(kept, sites.splitlines(), strict=True):
+                site, _, reason = line.rpartition("|")
+                if self._parameters.owns(tensor):
+                    step.ledger.parameter_saves += 1
+                else:
+                    decision = Decision.keep(reason)
+                    step.ledger.keep(self._site(site), decision, extent_of(tensor), tensor.untyped_storage())
+            return step
+
+    def _site(self, text: str) -> Site:
+        """The site that a graph names, below the module that is running."""
+        path = self._consumers.path()
+        site = self._sites.get((path, text))
+        if site is None:
+            module, op, call, slot = text.split("|")
+            module = f"{path}.{module}" if path and module else path or module
+            site = self._sites[path, text] = self._consumers.sites.site(module, op, int(call), int(slot))
+        return site
+
+
+def _need(text: str, is_data: bool) -> Need:
+    kind, _, bits = text.partition(" ")
+    assert kind == "value", "what is exact has a code without loss"
+    need = replace(VALUE, min_bits=int(bits or 1))
+    return replace(need, prior_bits=8) if is_data else need
