@@ -17,12 +17,13 @@ from .planning import Plan, plan
 from .precision.probe import is_measuring
 from .quantized import QuantizedTensor, quantize
 from .remat import register_rebuild
-from .report import Report, Row
+from .report import Advice, Report, Row
 from .store import StoreError, register_store
 
 __version__ = _version("gact")
 
 __all__ = [
+    "Advice",
     "AllocatorStatus",
     "Compressor",
     "GactError",

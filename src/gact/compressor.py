@@ -236,7 +236,7 @@ class Compressor(MadeLate, Context):
 
         The last step is all that was saved since the tensors of the step before were released.
         """
-        return build_report(self._steps.ledger, self._controller)
+        return build_report(self._steps.ledger, self._controller, self._model)
 
     def metrics(self) -> dict[str, float]:
         """The figures of the last step by name, as loggers take them; empty before the first.

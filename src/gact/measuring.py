@@ -26,9 +26,6 @@ from .saved.steps import Step
 from .text import mebibytes
 
 _log = logging.getLogger("gact")
-_NOISY, _NOTABLE = 0.5, 0.1
-"""Predicted noise that is warned of: more than a half of the variance from batch to batch (of the gradient itself while
-that is not known), and more than a tenth of the gradient."""
 _PAST = "its backward pass was begun neither by torch.autograd.backward nor by torch.autograd.grad."
 
 
@@ -134,9 +131,8 @@ class Measuring:
             notices.unmeasured(controller.failure, controller.settings)
         if controller.reach is not None and controller.reach.is_missed:
             notices.over_budget(controller.settings, controller.reach)
-        noise, variance = controller.noise, controller.batch_variance
-        if noise is not None and noise > max(_NOISY * (variance or 1.0), _NOTABLE):
-            notices.noisy(noise, variance)
+        if controller.is_noisy and controller.noise is not None:
+            notices.noisy(controller.noise, controller.batch_variance)
 
 
 class _Watch:

@@ -13,6 +13,10 @@ from .budget import Options
 from .findings import Finding, Reach, Totals
 from .sightings import Sightings
 
+_NOISY, _NOTABLE = 0.5, 0.1
+"""Predicted noise that is told of: more than a half of the variance from batch to batch (of the gradient itself while
+that is not known), and more than a tenth of the gradient."""
+
 
 class Known:
     """The findings, and a width for every site.
@@ -46,6 +50,12 @@ class Known:
         self._totals = Totals(0, 0)
         self._sightings = Sightings()
         self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the predicted noise is more than training may bear."""
+        noise = self.noise
+        return noise is not None and noise > max(_NOISY * (self.batch_variance or 1.0), _NOTABLE)
 
     def width(self, site: Site, needed: Need) -> int:
         """Width of a site's codes."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from ..precision.controller import Controller
 from ..saved.ledger import Ledger
 from . import html, table
+from .advice import advice_on
 from .rows import Figures, Row
 
 
@@ -22,6 +25,7 @@ class Report(Figures):
         passes: Backward passes that measurements have run so far.
         over_budget: Whether the widths take more bytes than was asked for.
         unmeasured: Why sensitivities are not measured (any more); empty if they are.
+        advice: What is not as a user would want it: tuples of code, text and remedy, see ``Advice``.
     """
 
     def to_html(self) -> str:
@@ -32,7 +36,7 @@ class Report(Figures):
         return table.render(self)
 
 
-def build_report(ledger: Ledger, controller: Controller) -> Report:
+def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None = None) -> Report:
     """The report of what a ledger has counted, and of what is known of the widths."""
     rows = tuple(
         Row(
@@ -52,7 +56,7 @@ def build_report(ledger: Ledger, controller: Controller) -> Report:
         )
         for (site, _), tally in ledger.tallies.items()
     )
-    return Report(
+    report = Report(
         rows,
         ledger.parameter_saves,
         controller.noise,
@@ -61,3 +65,4 @@ def build_report(ledger: Ledger, controller: Controller) -> Report:
         controller.over_budget,
         controller.failure,
     )
+    return replace(report, advice=advice_on(report, controller, model))

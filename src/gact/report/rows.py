@@ -54,6 +54,7 @@ class Figures:
     passes: int = 0
     over_budget: bool = False
     unmeasured: str = ""
+    advice: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def plain_bytes(self) -> int:
@@ -104,6 +105,7 @@ class Figures:
             indent: Spaces per level, or None for one line.
         """
         totals = {
+            "advice": [list(each) for each in self.advice],
             "plain_bytes": self.plain_bytes,
             "kept_bytes": self.kept_bytes,
             "offloaded_bytes": self.offloaded_bytes,

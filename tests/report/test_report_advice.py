@@ -1,0 +1,108 @@
+"""Advice: what is not as a user would want it, with what to do, on top of every output."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import gact
+
+pytestmark = pytest.mark.filterwarnings("ignore:gact compressed nothing")
+
+
+def network(width=64):
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 8))
+
+
+def report(model, x, steps=1, **options):
+    c = gact.Compressor(model, **{"min_bytes": 0, **options})
+    for _ in range(steps):
+        with c:
+            result = model(x)
+            loss = (result[0] if isinstance(result, tuple) else result).square().mean()
+        loss.backward()
+        del loss, result
+    return c.report()
+
+
+def codes(told):
+    return [each.code for each in told.advice]
+
+
+def test_there_is_none_where_all_is_well():
+    assert codes(report(network(), torch.randn(512, 64))) == []
+
+
+def test_before_the_first_step_there_is_none():
+    assert gact.Compressor(network()).report().advice == ()
+
+
+def test_small_tensors_and_why_little_is_covered():
+    told = report(network(), torch.randn(512, 64), min_bytes=1 << 20)
+    assert codes(told)[:2] == ["coverage", "small"]
+    coverage, small, *_ = told.advice
+    assert coverage.text.startswith("100 % of the bytes are held as they were:")
+    assert "MiB small" in coverage.text
+    assert "smaller min_bytes" in small.remedy
+
+
+def test_a_budget_that_is_not_met_and_noise():
+    model = network()
+    with pytest.warns(gact.GactWarning):
+        told = report(model, torch.randn(512, 64), steps=3, ratio=1000.0)
+    assert "budget" in codes(told)
+    (budget,) = [each for each in told.advice if each.code == "budget"]
+    assert f"({told.ratio:.3g}x smaller)" in budget.text
+
+
+def test_high_noise():
+    model = nn.Sequential(*[nn.Sequential(nn.LayerNorm(96), nn.Linear(96, 96), nn.GELU()) for _ in range(6)])
+    with pytest.warns(gact.GactWarning):
+        told = report(model, torch.randn(256, 96), steps=3, bits=1)
+    (noise,) = [each for each in told.advice if each.code == "noise"]
+    assert f"{told.noise:.2g} is predicted" in noise.text
+
+
+def test_where_weights_are_what_takes_memory():
+    told = report(nn.Sequential(nn.Linear(1024, 1024), nn.Tanh(), nn.Linear(1024, 1024)), torch.randn(8, 1024))
+    (peak,) = [each for each in told.advice if each.code == "peak"]
+    assert "weights and their gradients take 16.0 MiB" in peak.text
+    assert "Training would fit without gact" in peak.text
+    assert peak.remedy.startswith("Train without gact")
+
+
+def test_fused_recurrent_kernels():
+    told = report(nn.LSTM(64, 64, batch_first=True), torch.randn(16, 32, 64))
+    (recurrent,) = [each for each in told.advice if each.code == "recurrent"]
+    assert "mkldnn.flags(enabled=False)" in recurrent.remedy
+
+
+def test_compiled_code():
+    torch._dynamo.reset()
+    told = report(torch.compile(network(), backend="aot_eager"), torch.randn(512, 64))
+    assert {"coverage", "compiled"} <= set(codes(told))
+    torch._dynamo.reset()
+
+
+def test_what_cannot_be_measured(monkeypatch):
+    import torch.distributed.fsdp as fsdp
+
+    class Sharded(nn.Sequential):
+        pass
+
+    monkeypatch.setattr(fsdp, "FSDPModule", Sharded, raising=False)
+    with pytest.warns(gact.GactWarning, match="could not measure"):
+        told = report(Sharded(*network()), torch.randn(512, 64), steps=2)
+    (unmeasured,) = [each for each in told.advice if each.code == "unmeasured"]
+    assert told.unmeasured in unmeasured.text
+
+
+def test_it_stands_on_top_of_every_output():
+    told = report(network(), torch.randn(512, 64), min_bytes=1 << 20)
+    first = f"coverage: {told.advice[0].text} {told.advice[0].remedy}"
+    assert str(told.advice[0]) == first
+    assert " ".join(str(told).split()).startswith(first)
+    assert next(iter(json.loads(told.to_json()).items())) == ("advice", [list(each) for each in told.advice])
+    page = told.to_html()
+    assert page.index("report() names the places") < page.index("saved for backward")
