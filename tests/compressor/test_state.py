@@ -227,3 +227,17 @@ def test_a_compressor_can_be_copied(way, model, x):
 def test_closing_what_was_not_opened_is_refused():
     with pytest.raises(RuntimeError, match=r"not (entered|open)"):
         gact.Compressor().__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_that_compresses_blocks_again_is_resumed_to_the_bit(steps):
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32)) for _ in range(3)))
+    x, options = torch.randn(64, 32), {"adaptive": False, "checkpoint": True, "compress_again": True}
+    whole = compressor(model, **options)
+    run(whole, model, steps, x)
+    state = json.loads(json.dumps(whole.state_dict()))
+    resumed = compressor(model, **options)
+    resumed.load_state_dict(state)
+    expected = run(whole, model, 2, x)
+    assert all(map(torch.equal, run(resumed, model, 2, x), expected))
+    assert not torch.equal(*expected)

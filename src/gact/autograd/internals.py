@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch._C import DisableTorchFunction as _DisableTorchFunction
 from torch._C import _DisableTorchDispatch
 from torch._C._autograd import _get_sequence_nr, _unsafe_set_version_counter
@@ -21,8 +22,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import _get_current_function_mode_stack
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 __all__ = [
     "CURVES",
@@ -36,6 +37,7 @@ __all__ = [
     "TorchDispatchMode",
     "active_parallel",
     "backward_engine",
+    "cached_by_checkpoint",
     "current_node",
     "decompositions",
     "graph_compiler",
@@ -55,8 +57,10 @@ __all__ = [
     "top_hooks",
     "trace_of_now",
     "transform_level",
+    "tree_flatten",
     "tree_leaves",
     "tree_map",
+    "tree_unflatten",
     "unset_fake_temporarily",
 ]
 
@@ -148,3 +152,17 @@ def graph_compiler() -> ModuleType:
 def has_kernel(operator: str, key: str) -> bool:
     """Whether an operator has a kernel of its own for a dispatch key."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
+
+
+_CACHING = getattr(torch.utils.checkpoint, "_CachingTorchDispatchMode", ())
+
+
+def cached_by_checkpoint() -> Any:
+    """What the selective checkpoint that runs now has kept so far, to be looked at later; None if none runs.
+
+    Without it, reports do not count what selective checkpointing keeps past all hooks.
+    """
+    for mode in reversed(_get_current_dispatch_mode_stack()):
+        if isinstance(mode, _CACHING):
+            return getattr(mode, "storage", None)
+    return None

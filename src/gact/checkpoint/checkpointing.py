@@ -3,8 +3,8 @@
 NOTE: How
 While a context is open, each block has a ``forward`` of its own that runs the real one under checkpoint on the threads
 that opened a context, and plainly on others and where no gradient is wanted. Module hooks run outside of the
-checkpoint, once. Keyword arguments that are tensors are handed over by position, because checkpoint would hold others
-out of the sight of saved-tensor hooks. Copies of a block (``copy``, ``pickle``, ``AveragedModel``) are made without it:
+checkpoint, once. Tensors in keyword arguments and in lists, tuples and dicts are handed over by position, because
+checkpoint would hold others out of the sight of saved-tensor hooks. Copies of a block (``copy``, ``pickle``, ``AveragedModel``) are made without it:
 a block whose forward is ours also has a ``__getstate__`` of its own, which gives what the block would give otherwise.
 """
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..autograd.internals import tree_flatten, tree_unflatten
 from ..autograd.opening import Opened, gravest
 from .blocks import find_blocks
 
@@ -160,15 +161,36 @@ class _Forward:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._here.entries or not torch.is_grad_enabled():
             return self._function(*args, **kwargs)
-        names = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
-        others = {name: value for name, value in kwargs.items() if name not in names}
-        count = len(args)
-        function = self._function
+        values, run = _by_position(self._function, args, kwargs)
+        return checkpoint(run, *values, use_reentrant=False, **self._options)
 
-        def run(*values: Any) -> Any:
-            return function(*values[:count], **dict(zip(names, values[count:], strict=True)), **others)
 
-        return checkpoint(run, *args, *(kwargs[name] for name in names), use_reentrant=False, **self._options)
+def _by_position(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Tensor], Callable[..., Any]]:
+    """The tensors among the arguments of a function, however deep in containers, and the function of those tensors.
+
+    The first call gets the arguments themselves, so that what the function changes in a container is seen outside;
+    later ones get containers like those that the first was given.
+    """
+    leaves, structure = tree_flatten((args, kwargs))
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    values = [leaves[place] for place in places]
+    for place in places:
+        leaves[place] = None
+    first = [(args, kwargs)]
+
+    def run(*tensors: Tensor) -> Any:
+        if first:
+            own, named = first.pop()
+            return function(*own, **named)
+        again = [*leaves]
+        for place, tensor in zip(places, tensors, strict=True):
+            again[place] = tensor
+        own, named = tree_unflatten(again, structure)
+        return function(*own, **named)
+
+    return values, run
 
 
 def _real_state(module: nn.Module) -> Any:

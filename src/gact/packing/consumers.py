@@ -26,7 +26,7 @@ from ..autograd import pair
 from ..autograd.compiling import never_compiled
 from ..autograd.hooks import Hooks
 from ..autograd.inner import InnerPasses
-from ..autograd.internals import trace_of_now
+from ..autograd.internals import cached_by_checkpoint, trace_of_now
 from ..autograd.modules import follow, unfollow
 from ..autograd.nodes import op_of
 from ..operators.overwriting import OVERWRITING, hides_its_node
@@ -39,6 +39,7 @@ from .sites import Frame, Sites
 
 CHECKPOINT = "checkpoint"
 COMPILED = "compiled"
+SELECTIVE = "selective_checkpoint"
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _COMPILED_FOLDER = os.path.join(os.path.dirname(torch.__file__), "_functorch", "")
 _FUNCTION_FILE = torch.autograd.function.__file__
@@ -125,7 +126,7 @@ class Consumers(TorchFunctionMode):
             else:
                 self._note_decision(func, args, kwargs)
         boundaries = self._boundaries
-        if boundaries is not None and boundaries.saves and self._in_charge():
+        if boundaries is not None and boundaries.is_open and self._in_charge():
             boundaries.close()
         self._op = func.__name__
         self.function = func
@@ -190,6 +191,16 @@ class Consumers(TorchFunctionMode):
         if name and self._tell is not None:
             self._hooks = None
             self._tell(name)
+        elif not name and self._boundaries is not None:
+            cache = cached_by_checkpoint()
+            if cache is not None:
+                self._boundaries.meet_cache(cache, self._selective)
+
+    def _selective(self) -> Site:
+        """The site of what a selective checkpoint keeps past the hooks."""
+        frame = self.frame()
+        call = frame.calls[SELECTIVE] = frame.calls.get(SELECTIVE, -1) + 1
+        return self._sites.site(frame.path, SELECTIVE, call, 0)
 
     def serve(
         self,

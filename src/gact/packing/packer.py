@@ -36,6 +36,7 @@ from .policy import lossless, need, refusal
 from .rules import Rules
 
 _SMALL = Decision.keep("small")
+_SELECTED = Decision.keep("kept by selective checkpointing")
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
 _TABLE = exact("input of a checkpoint")
@@ -87,7 +88,7 @@ class Packer:
         self._offload = offload
         self._step = 0
         self.waiting = Waiting(self.settle, self.keep, self._assume)
-        self.boundaries = Boundaries(self._settle_boundary)
+        self.boundaries = Boundaries(self._settle_boundary, self._count_cached)
         self.probabilities = Probabilities(self._settle_probabilities)
 
     def pack(self, tensor: Tensor) -> Save | Kept | Copied:
@@ -116,7 +117,7 @@ class Packer:
 
     def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
         waiting, boundaries = self.waiting, self.boundaries
-        if boundaries.saves and not boundaries.belongs(saving_number()):
+        if boundaries.is_open and not boundaries.belongs(saving_number()):
             boundaries.close()
         if waiting.saves and (self._consumers.function is None or len(waiting.saves) >= MANY):
             waiting.tell(tensor)
@@ -231,6 +232,13 @@ class Packer:
     def _settle_boundary(self, save: Save, decided: bool) -> None:
         """Holds an input of a checkpointed block that has run."""
         self._assume(save, _ROUTES if decided else VALUE if save.asks else _TABLE)
+
+    def _count_cached(self, tensors: list[Tensor], site: Site) -> None:
+        """Counts what a selective checkpoint has kept, which no hook was shown."""
+        with DisableTorchFunction():
+            parts = [part for each in tensors for part in parts_of(each) if not self._parameters.owns(part)]
+            if parts:
+                self._steps.ledger.keep_parts(site, _SELECTED, parts)
 
     def _assume(self, save: Save, needed: Need) -> None:
         """Holds a save that no node tells of, for a need that is known otherwise."""

@@ -11,12 +11,13 @@ same rounded numbers as all else in the second run.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..records import Site
 from .save import Save
 
 _NAMES = """
@@ -43,16 +44,34 @@ LEAVING = frozenset({Tensor.detach, Tensor.detach_, torch.detach, Tensor.data.__
 
 
 class Boundaries:
-    """The inputs of the checkpointed blocks that one thread runs.
+    """The inputs of the checkpointed blocks that one thread runs, and what selective checkpointing keeps in them.
 
     Args:
-        settle: Called with each when its block has run, and whether the block decided anything.
+        settle: Called with each input when its block has run, and whether the block decided anything.
+        count: Called with what a selective checkpoint has kept, and the site that it counts at, when its block has run.
+
+    Attributes:
+        saves: Inputs that wait.
+        is_open: Whether something waits for the end of a block.
     """
 
-    def __init__(self, settle: Callable[[Save, bool], None]) -> None:
+    def __init__(self, settle: Callable[[Save, bool], None], count: Callable[[list[Tensor], Site], None]) -> None:
         self.saves: list[weakref.ref[Save]] = []
-        self._settle = settle
+        self.is_open = False
+        self._settle, self._count = settle, count
+        self._caches: list[tuple[Any, Site]] = []
         self._decided = self._left = False
+
+    def meet_cache(self, cache: Any, site: Callable[[], Site]) -> None:
+        """Notes what a selective checkpoint, whose block is running, keeps past all saved-tensor hooks.
+
+        Args:
+            cache: The containers of torch's in which it lies.
+            site: Gives the site that it counts at.
+        """
+        if all(cache is not other for other, _ in self._caches):
+            self._caches.append((cache, site()))
+            self.is_open = True
 
     def add(self, save: Save, ran: bool) -> None:
         """Has an input wait.
@@ -64,6 +83,7 @@ class Boundaries:
         if not self.saves and not ran:
             self._decided = self._left = False
         self.saves.append(weakref.ref(save))
+        self.is_open = True
 
     def belongs(self, number: int) -> bool:
         """Whether a save of that node is one of the inputs that wait."""
@@ -88,16 +108,37 @@ class Boundaries:
     def end(self) -> None:
         """Settles all that wait for the last time, and lets go of who does."""
         self.close()
-        self._settle = _settle_nothing
+        self._settle, self._count = _settle_nothing, _count_nothing
 
     def close(self) -> None:
         """Settles all that wait: their blocks have run."""
-        decided, self._decided, self._left = self._decided, False, False
+        decided, self._decided, self._left, self.is_open = self._decided, False, False, False
+        caches, self._caches = self._caches, []
         saves, self.saves = self.saves, []
+        for cache, site in caches:
+            self._count(list(_tensors_in(cache)), site)
         for each in saves:
             save = each()
             if save is not None and save.result is None:
                 self._settle(save, decided)
+
+
+def _tensors_in(cache: Any) -> Iterator[Tensor]:
+    """The tensors in nested containers, also those that torch wraps to watch their version."""
+    if isinstance(cache, Tensor):
+        yield cache
+    elif isinstance(cache, Mapping):
+        for each in cache.values():
+            yield from _tensors_in(each)
+    elif isinstance(cache, (list, tuple)):
+        for each in cache:
+            yield from _tensors_in(each)
+    elif hasattr(cache, "val"):
+        yield from _tensors_in(cache.val)
+
+
+def _count_nothing(tensors: list[Tensor], site: Site) -> None:
+    """Likewise for who counts."""
 
 
 def _settle_nothing(save: Save, decided: bool) -> None:

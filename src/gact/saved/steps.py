@@ -74,10 +74,15 @@ class Steps:
 
     Args:
         measurer: Told of every new step.
+
+    Attributes:
+        count: Number of the last step.
+        again: Counts what checkpointed blocks save when they run again; None where that is not compressed.
     """
 
     def __init__(self, measurer: Measurer) -> None:
         self.count = 0
+        self.again: Steps | None = None
         self.inner = InnerPasses()
         self._measurer = measurer
         self.ledger = Ledger()
