@@ -4,8 +4,9 @@ NOTE: How
 While a context is open, each block has a ``forward`` of its own that runs the real one under checkpoint on the threads
 that opened a context, and plainly on others and where no gradient is wanted. Module hooks run outside of the
 checkpoint, once. Tensors in keyword arguments and in lists, tuples and dicts are handed over by position, because
-checkpoint would hold others out of the sight of saved-tensor hooks. Copies of a block (``copy``, ``pickle``, ``AveragedModel``) are made without it:
-a block whose forward is ours also has a ``__getstate__`` of its own, which gives what the block would give otherwise.
+checkpoint would hold others out of the sight of saved-tensor hooks. Copies of a block (``copy``, ``pickle``,
+``AveragedModel``) are made without it: a block whose forward is ours also has a ``__getstate__`` of its own, which
+gives what the block would give otherwise.
 """
 
 from __future__ import annotations
