@@ -200,7 +200,7 @@ class Consumers(TorchFunctionMode):
         """The site of what a selective checkpoint keeps past the hooks."""
         frame = self.frame()
         call = frame.calls[SELECTIVE] = frame.calls.get(SELECTIVE, -1) + 1
-        return self._sites.site(frame.path, SELECTIVE, call, 0)
+        return self.sites.site(frame.path, SELECTIVE, call, 0)
 
     def serve(
         self,
