@@ -172,7 +172,7 @@ class Compressor(MadeLate, Context):
         return f"Compressor({values})"
 
     def backward(self, loss: Tensor, gradient: Tensor | None = None, **options: Any) -> None:
-        """Runs ``loss.backward()``, which does the same by itself: sensitivities are measured whoever calls it.
+        """Runs ``loss.backward()``. To call that by itself does the same: it measures sensitivities too.
 
         A measurement runs backward some more times on the same graph, whose tensors are held in finer codes in that
         step. It changes no gradient, no buffer and no random state. Hooks on tensors and modules see its passes;

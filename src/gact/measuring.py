@@ -1,4 +1,4 @@
-"""Measures in the backward passes of a training, whoever begins them.
+"""Measures sensitivities in the backward passes of a training, whatever library begins them.
 
 A step in which a measurement is due is watched from its first save on. The backward pass over its graph is then met
 before it runs, whether it was begun by ``loss.backward()``, by a trainer or by a pipeline schedule.
@@ -46,7 +46,7 @@ class Measuring:
         self._watch: _Watch | None = None
 
     def begin_step(self, step: Step, before: Ledger) -> None:
-        """Takes up a new step, and watches it if there is something to measure.
+        """Begins a step, and watches it if there is something to measure.
 
         Args:
             step: The step.
@@ -67,7 +67,7 @@ class Measuring:
             watch(step, self._watch)
 
     def end_step(self, ledger: Ledger) -> None:
-        """Takes up what a step has shown that may have ended; it may be said of one step several times.
+        """Notes what a step has shown that may have ended; it may be called several times for one step.
 
         Args:
             ledger: What the step has saved.

@@ -91,7 +91,7 @@ class QuantizedTensor:
         return self.size.numel()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> QuantizedTensor:
-        """The same codes on another device.
+        """These codes on another device.
 
         Args:
             device: Where to.

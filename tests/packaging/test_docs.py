@@ -37,6 +37,14 @@ def test_every_room_says_what_it_is_for():
         assert files - named == set(), room.name
 
 
+def test_the_map_of_the_sources_is_complete():
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("src/gact/")[2].partition("```")[0]
+    there = {
+        path.name for path in (ROOT / "src/gact").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert {name for name in there if not name.startswith("__") and name not in page} == set()
+
+
 @pytest.mark.parametrize(
     ("room", "answer"),
     [

@@ -57,7 +57,7 @@ class InnerPasses:
         self._open.discard(who)
 
     def begin_step(self) -> None:
-        """Takes up what the step before has shown."""
+        """Begins a step, with what the last one has shown."""
         if self._has_input and (self._was_read or self._was_used):
             self.expects = self._was_read
         self._has_input = self._was_read = self._was_used = False
@@ -108,13 +108,13 @@ class InnerPasses:
         return bool(self._open) and self._gradients > 0
 
     def read(self, site: Site | None) -> None:
-        """Takes up that such a pass has read what a place saved; None for a place that is exact anyway."""
+        """Notes that such a pass has read what a place saved; None for a place that is exact anyway."""
         self._was_read = True
         if site is not None:
             self.sites.add(site)
 
     def use(self) -> None:
-        """Takes up that the step's own backward pass has begun."""
+        """Notes that the step's own backward pass has begun."""
         self._was_used = True
 
     def state(self) -> dict[str, Any]:
@@ -145,5 +145,5 @@ class InnerPasses:
         return sites, expects
 
     def load(self, sites: set[Site], expects: bool | None) -> None:
-        """Takes up what ``checked`` gave."""
+        """Sets the state that ``checked`` gave."""
         self.sites, self.expects = sites, expects

@@ -1,4 +1,4 @@
-"""Backward passes, told to those who ask before they run, whoever begins them.
+"""Tells watchers of every backward pass before it runs, whatever library begins it.
 
 NOTE: Where a pass begins
 ``Tensor.backward``, ``torch.autograd.backward`` and ``torch.autograd.grad`` all end in one function of
@@ -56,22 +56,22 @@ class Watcher(Protocol):
 
 
 def watch(owner: object, watcher: Watcher) -> None:
-    """Has somebody told of all backward passes of the process from now on.
+    """Tells a watcher of all backward passes of the process from now on.
 
     Args:
         owner: As long as it is alive; it is held weakly.
-        watcher: Who is told.
+        watcher: Is told of each pass.
     """
     _watched.add(owner, watcher)
 
 
 def unwatch(owner: object) -> None:
-    """Tells him no more; nothing is wrong if nobody told him."""
+    """Ends what ``watch`` began; does nothing if it was not called."""
     finish(_watched.discard, id(owner))
 
 
 class _Watched:
-    """Who is told, and what stands in for torch's function meanwhile."""
+    """The watchers, and the function that stands in for torch's meanwhile."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a weak reference may die while the lock is held
@@ -103,7 +103,7 @@ class _Watched:
             return [watcher for reference, watcher in self._watchers.values() if reference() is not None]
 
     def _engine(self, plain: _Engine) -> _Engine:
-        """What stands in for a function; it lets everything pass once another is made or nobody asks."""
+        """What stands in for a function; it only passes calls on once another is made or no watcher is left."""
 
         def run(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             watchers = self._all() if self._ours is run else []

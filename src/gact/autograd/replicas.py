@@ -66,7 +66,7 @@ class Replicas:
             self._reduces = False
 
     def begin_step(self, step: Read) -> None:
-        """Takes up a new step.
+        """Begins a step.
 
         Args:
             step: What it will have saved.

@@ -39,7 +39,7 @@ def spans(numel: int, length: int) -> Iterator[tuple[int, int]]:
 
 
 def tiles(flat: Tensor, length: int) -> Iterator[tuple[int, int]]:
-    """The same of a one-dimensional tensor; of one without data the first alone, which takes as much memory as any."""
+    """Beginning and end of each part of a flat tensor; without data of the first alone, which is as large as any."""
     return spans(min(flat.numel(), length) if type(flat) is FakeTensor else flat.numel(), length)
 
 

@@ -32,7 +32,7 @@ def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | N
 
 
 def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None) -> Groups:
-    """The same for a transform that a form has made for the region, or None."""
+    """A region in group codes, given the transform that a form has made for it, or None."""
     transform = transform or suited(region, group_size)
     if transform is None:
         return Groups(region, bits, group_size, seed)

@@ -111,7 +111,7 @@ class Pass:
         return Pass(code) if code.one_pass else None
 
     def under(self, lines: Lines) -> Pass | None:
-        """The same with more lines; None if that is too much for one pass."""
+        """This pass with more lines; None if that is too much for one pass."""
         both = (*self.lines, *lines)
         extents = [(line.shape[1], inner) for line, inner in both]
         own = self.code.line
@@ -119,11 +119,11 @@ class Pass:
         return replace(self, lines=both) if self.is_bare and count <= _MOST_LINES else None
 
     def onto(self, base: Base) -> Pass:
-        """The same, added to something."""
+        """This pass, added to a base."""
         return replace(self, base=base)
 
     def masked(self, mask: Factor) -> Pass | None:
-        """The same times a mask; None if it has one."""
+        """This pass times a mask; None if it has one."""
         return replace(self, mask=mask) if self.mask is None else None
 
     def run(self, size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> Tensor:

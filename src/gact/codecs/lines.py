@@ -26,7 +26,7 @@ def _layer_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
 
 
 def _batch_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
-    """The same with one pair per channel, folded into one multiply and add."""
+    """Batch norm with one pair of statistics per channel, folded into one multiply and add."""
     *affine, mean, rstd = rest
     factor, shift = _folded(mean, rstd, affine)
     shape = (1, -1, *[1] * (source.dim() - 2))
@@ -34,7 +34,7 @@ def _batch_norm(out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
 
 
 def _group_norm(groups: int, out: Tensor | None, source: Tensor, *rest: Tensor) -> Tensor:
-    """The same with one pair per sample and group of channels."""
+    """Group norm with one pair of statistics per sample and group of channels."""
     *affine, mean, rstd = rest
     mean, rstd = (_per_channel(figure, groups, source.shape) for figure in (mean, rstd))
     factor, shift = _folded(mean, rstd, affine)

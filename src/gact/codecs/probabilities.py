@@ -171,7 +171,7 @@ def are_sharp(region: Tensor, dim: int) -> bool:
 
 
 class LogProbabilities(Probabilities):
-    """The same of a region of logarithms of probabilities. The logarithms of the greatest are held.
+    """Probabilities of a region that holds their logarithms. The logarithms of the greatest are held.
 
     In float16 those leave p off by 2^-11 |log p| p at most.
     """

@@ -137,7 +137,7 @@ class Transformed(Groups):
         return torch.cat(codes), torch.cat(metadata)
 
     def _decode_into(self, out: Tensor, noise: tuple[int, int] | None = None) -> None:
-        """The same part by part, rounded once more if a width and a key are given."""
+        """Decodes part by part, and rounds once more if a width and a key are given."""
         flat, length, groups = flat_of(out), at_once(out), self.group_size
         inverse = self.transform.inverse()
         dtype = self.transform.values(self.dtype)
@@ -161,7 +161,7 @@ def _is_half(out: Tensor) -> bool:
 
 
 def _clamp(out: Tensor) -> None:
-    """Takes back what a step beyond the largest element has made infinite."""
+    """Limits what a step beyond the largest element has made infinite."""
     if _is_half(out):
         out.clamp_(-_LARGEST_HALF, _LARGEST_HALF)
 

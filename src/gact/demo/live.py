@@ -24,7 +24,7 @@ class LiveBytes(LiveTensors):
         self._samples: list[list[int]] = []
 
     def begin(self, phase: str) -> None:
-        """Start a phase of the step; the samples that follow belong to it."""
+        """Starts a phase of the step; the samples that follow belong to it."""
         self._phases.append(phase)
         self._samples.append([self.live_bytes])
 
@@ -33,6 +33,6 @@ class LiveBytes(LiveTensors):
         return Timeline(tuple(self._phases), tuple(tuple(samples) for samples in self._samples))
 
     def after(self, func: Callable[..., Any], args: tuple[Any, ...], results: Any, label: Any) -> None:
-        """Take a sample."""
+        """Takes a sample."""
         if self._samples:
             self._samples[-1].append(self.live_bytes)

@@ -78,7 +78,7 @@ class ActivationCompression(Callback):  # type: ignore[misc]
         return {"compressor": self._holder.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what was saved."""
+        """Sets the state that was saved."""
         self._holder.load(state_dict["compressor"])
 
     def on_after_setup(self, fabric: Any, module: Any) -> None:

@@ -62,7 +62,7 @@ class Serving:
             serve_steps(True)
 
     def end(self, context: object, entered: bool = True) -> None:
-        """Says that a context is open no more; the step goes on.
+        """Says that a context was left; the step goes on.
 
         Args:
             context: As of ``begin``, which may not have come to it.

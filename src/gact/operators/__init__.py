@@ -8,7 +8,7 @@ Users state needs of their own with ``registry.register_need``.
 
 ``bounds``, ``bounded``: on which side a bound itself lies; torch is asked. ``forms``: the form in which a value is
 coded. ``magnitudes``, ``floats``: numbers whose small ones a common step would drown. ``overwriting``: ops that
-overwrite a view, whose nodes nobody can see.
+overwrite a view, whose nodes are not to be seen. ``aten``: the same needs by aten operator, for compiled code.
 """
 
 from .bounds import prepare

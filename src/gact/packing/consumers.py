@@ -178,7 +178,7 @@ class Consumers(TorchFunctionMode):
             inner.end_gradient()
 
     def watch(self, hooks: Hooks, tell: Callable[[str], None]) -> None:
-        """Has somebody told, once, when an op runs under saved-tensor hooks that are not ours.
+        """Reports, once, that an op runs under saved-tensor hooks that are not ours.
 
         Args:
             hooks: Our pair.
@@ -210,7 +210,7 @@ class Consumers(TorchFunctionMode):
         inner: InnerPasses,
         in_charge: Callable[[], bool],
     ) -> None:
-        """Takes those who are to be told what runs.
+        """Sets the objects that are told what runs.
 
         Args:
             waiting: Saves that wait for their nodes.
@@ -230,7 +230,7 @@ class Consumers(TorchFunctionMode):
         self._in_charge = lambda: True
 
     def observe(self, run: Callable[..., Any]) -> None:
-        """Has the ops that make tensors which can be rebuilt run by somebody who notes how."""
+        """Has an observer run the ops whose results can be rebuilt."""
         self._observe = run
 
     def begin_step(self) -> None:
@@ -238,11 +238,11 @@ class Consumers(TorchFunctionMode):
         self._frames[0].calls.clear()
 
     def module_begins(self, module: torch.nn.Module) -> None:
-        """Takes a module for the running one."""
+        """Makes a module the running one."""
         self._frames.append(Frame(module, self.sites.path(module)))
 
     def module_ends(self, module: torch.nn.Module) -> None:
-        """Takes the module around it for the running one again."""
+        """Makes the module around it the running one again."""
         # A forward that raised may have left the frames of its children behind: unwind to the module that ends.
         for depth in range(len(self._frames) - 1, 0, -1):
             if self._frames[depth].module is module:

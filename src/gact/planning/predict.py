@@ -99,7 +99,7 @@ class Predictor:
         return self._known[key]
 
     def follow(self, way: Way, batch: int | None = None, length: int | None = None, watch: Watch | None = None) -> Run:
-        """The same, run anew, with somebody who sees every operation."""
+        """Runs the step anew; a watcher sees every operation."""
         subject = self.subject
         model = subject.model
         model.zero_grad(set_to_none=True)

@@ -89,7 +89,7 @@ class Controller(Known):
         self._schedule.request()
 
     def begin_step(self, number: int, ledger: Ledger) -> Measurement | None:
-        """Takes up a new step; the measurement to be made in it, if one is due.
+        """Begins a step; returns the measurement to be made in it, if one is due.
 
         Args:
             number: Number of the step on this rank.
@@ -164,7 +164,7 @@ class Controller(Known):
             self.learn(result, measured.number)
 
     def learn(self, result: Result, number: int) -> None:
-        """Takes up what was measured in a step."""
+        """Learns from what was measured in a step."""
         self.passes += result.passes
         finite = {site: each for site, each in result.findings.items() if all(map(math.isfinite, each.noise))}
         if not math.isfinite(result.energy) or not any(any(each.noise) for each in finite.values()):
@@ -186,7 +186,7 @@ class Controller(Known):
         self._choose()
 
     def learn_variance(self, snapshot: Snapshot) -> None:
-        """Takes up the variance of the gradient from batch to batch, if the two gradients were of the same leaves."""
+        """Learns the variance of the gradient from batch to batch, if the two gradients were of the same leaves."""
         variance = snapshot.variance()
         if self.replicas.group is not None:
             variance = mean_over_ranks(self.replicas.group, variance)
@@ -199,7 +199,7 @@ class Controller(Known):
                 self._choose()
 
     def _settle(self, number: int | None, alone: bool) -> None:
-        """Takes up what the step before has shown, and chooses anew if that pays.
+        """Learns from what the last step has shown, and chooses anew if that pays.
 
         Args:
             number: Number of the new step; None if there is none yet.
@@ -239,7 +239,7 @@ class Controller(Known):
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes up what ``state`` returned.
+        """Sets the state that ``state`` returned.
 
         Args:
             state: The state.

@@ -129,7 +129,7 @@ class Finding:
     weight: float = 1.0
 
     def followed(self, seen: Sequence[tuple[Tensor | float, int]]) -> Finding:
-        """The same with the noise that goes by ranges seen since.
+        """These findings, with the noise scaled by the ranges seen since.
 
         Args:
             seen: Mean squared range of the groups, and elements, of each tensor.

@@ -70,7 +70,7 @@ class Known:
         return finding.noise[self.widths[site] - 1] / self.noise
 
     def _resize(self, ledger: Ledger) -> None:
-        """Takes up the sizes of a step instead of those of the measured one, which may have been part of a batch."""
+        """Replaces the sizes of the measured step by those of another, which may have been part of a batch."""
         self._totals = Totals(ledger.plain_bytes, ledger.kept_bytes - self._sightings.coded)
         for site, numels in self._sightings.numels().items():
             finding = self.findings[site]

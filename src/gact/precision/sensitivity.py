@@ -35,7 +35,7 @@ def one_at_a_time(count: int, reseed: Callable[[int], Tensor]) -> Tensor:
 
 
 def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compare) -> Tensor:
-    """The same from a number of passes that does not grow with the depth of the network.
+    """Sensitivities from a number of passes that does not grow with the depth of the network.
 
     Args:
         members: The sites.

@@ -93,7 +93,7 @@ class Sightings:
         return site in self._gone
 
     def returned(self, number: int) -> bool:
-        """Takes back the sites that were seen again; whether there are any."""
+        """Counts sites in again that were seen again; returns whether there are any."""
         back = [site for site in self._gone if not self._presences[site].is_away(number)]
         self._mark(back, False)
         return bool(back)
@@ -112,7 +112,7 @@ class Sightings:
         }
 
     def merge(self, times: Mapping[Names, tuple[int, int]], site_of: Callable[..., Site]) -> None:
-        """Takes up when other ranks have seen the sites."""
+        """Merges when other ranks have seen the sites."""
         for names, (seen, gap) in sorted(times.items()):
             presence = self._presences.setdefault(site_of(*names), Presence(seen, gap))
             presence.seen, presence.gap = max(seen, presence.seen), max(gap, presence.gap)
@@ -123,7 +123,7 @@ class Sightings:
         return {"seen": each.seen, "gap": each.gap, "gone": each.gone}
 
     def load(self, presences: Mapping[Site, Presence], elements: Iterable[int]) -> None:
-        """Takes up what ``state`` gave of each site, and the elements that the last step saved."""
+        """Sets what ``state`` gave of each site, and the elements that the last step saved."""
         self.begin_step()
         self.known, self.unknown = elements
         self._presences = dict(presences)

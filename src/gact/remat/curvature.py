@@ -105,7 +105,7 @@ def _as_a_whole(derived: Bent) -> Tensor:
 
 
 def _in_tiles(derived: Bent, found: Pass) -> Tensor:
-    """The same tile by tile, for a function of each element by itself."""
+    """Runs tile by tile, for a function of each element by itself."""
     made = derived.made
     code, lines = found.loaded()
     out: Tensor = code.codes.new_empty_strided(made.size, made.stride, dtype=made.dtype)

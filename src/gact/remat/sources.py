@@ -69,7 +69,7 @@ class Source:
         return found
 
     def moved(self, root: Encoded | None, times: float) -> Source:
-        """The same as its ops give it, where a root is off by so many deviations of its error."""
+        """This source, where a root is off by so many deviations of its error."""
         if self.held is root:
             return Source(Shifted(root, times), self.layout)
         move: Callable[[Encoded | None, float], Held] | None = getattr(self.held, "moved", None)

@@ -65,7 +65,7 @@ class Encoded:
         return Decision.code(self.code.name, self.code.bits)
 
     def give_way(self, region: Tensor) -> int:
-        """Takes the region itself, which somebody keeps anyway, in place of the code; the bytes that are free now."""
+        """Holds the region itself, which another save keeps, instead of the code; returns the bytes that this frees."""
         freed = self.code.nbytes
         self.code = Exact(region)
         return freed

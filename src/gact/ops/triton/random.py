@@ -66,6 +66,6 @@ def shared_bits(
 
 @triton.jit
 def shared_bits_from(key: tl.tensor, START: tl.constexpr, k: tl.tensor) -> tl.tensor:
-    """The same for the elements START + k."""
+    """Two bits for each of the elements START + k that the decoder draws again, uint32."""
     counter = (512 + START // 256 * 16 + START % 16) + (k // 256 * 16 + k % 16)
     return hash_counter(key, counter) >> (2 * ((START // 16 + k // 16) % 16)).to(tl.uint32) & 3
