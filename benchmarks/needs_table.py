@@ -42,7 +42,12 @@ FORMS = {
     "tanh": ("1 - t^2", _SLOPE),
     "sigmoid": ("s (1 - s)", _SLOPE),
 }
-BY_DTYPE = {"index": "integers", "bool mask": "1 bit"}
+BY_DTYPE = {
+    "index": "integers",
+    "bool mask": "1 bit",
+    "compared with the winner": "1 bit: who won; kept where indices of the winner are large and it is small",
+    "compared with each other": "1 bit each; kept if they differ in size or dtype, or hold a NaN (CPU)",
+}
 _NORMALISED = "groups of it; mean and deviation exact; 8 bits until the noise is known if they are of few elements"
 CHOICES = {
     "constant": ("on which side of a bound it lies", "1 bit"),
@@ -62,7 +67,8 @@ CHOICES = {
     "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
     "factor": ("the value, linearly", "groups; kept where the other factor comes from log-softmax"),
     "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),
-    "_prelu": ("its sign; the value too if the slopes learn", "1 bit; kept if the slopes learn"),
+    "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it; 1 bit for the side"),
+    "_prelu": ("its sign; the value too if the slopes learn", "1 bit; groups of it below 0 too if the slopes learn"),
     "_rrelu": ("its sign; nothing if slopes were drawn", "1 bit; nothing if slopes were drawn"),
     "_rrelu_noise": ("the slopes that were drawn, linearly", "groups"),
     "softmax": (

@@ -82,7 +82,6 @@ def test_the_gradient_is_the_same_at_every_number(name, dtype):
         lambda x: F.threshold(x, math.nan, 0.0),
         lambda x: F.hardshrink(x, -1.0),
         lambda x: F.hardshrink(x, 0.0),
-        lambda x: F.prelu(x, torch.full((1,), 0.2, requires_grad=True)),
     ],
 )
 def test_bounds_that_bound_nothing_stay_exact(run):
@@ -91,6 +90,23 @@ def test_bounds_that_bound_nothing_stay_exact(run):
         y = run(x)
     needs = {slot: need_of(node, slot, held.tensor).kind for node, slot, held in held_slots([y.grad_fn])}
     assert needs["self"] == "exact"
+
+
+@pytest.mark.parametrize("op", ["hardswish", "prelu"])
+def test_between_bounds_a_value_is_read_and_on_them_what_torch_says(op):
+    run = F.hardswish if op == "hardswish" else lambda x: F.prelu(x, torch.full((1,), 0.2, requires_grad=True))
+    x = torch.randn(8, requires_grad=True)
+    assert need_of(run(x).grad_fn, "self", x).form == op
+    low, high, with_low, with_high = bounds.between(op, x)
+    for bound, inside in ((low, with_low), (high, with_high)):
+        if math.isfinite(bound):
+            step = 1e-3 if bound == low else -1e-3
+            at, near, far = (torch.autograd.grad(run(y), y)[0] for y in _points(bound, bound + step, bound - step))
+            assert bool(abs(at - near) < abs(at - far)) is inside
+
+
+def _points(*values):
+    return [torch.tensor(value, requires_grad=True) for value in values]
 
 
 def test_what_torch_was_not_asked_stays_exact(monkeypatch):

@@ -4,6 +4,7 @@ A slot that is listed as a value must have an affine gradient, or be in the list
 give the gradient bit for bit.
 """
 
+import math
 from collections import Counter
 
 import pytest
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from formulas import Pass, decoded, operators, passes
 
 from gact.operators import VALUE, need_of, prepare
+from gact.operators.bounds import between
+from gact.operators.forms import CLAMPED
 
 DTYPE = torch.float64
 SAMPLES = 4
@@ -70,6 +73,9 @@ def moves(need, tensor):
         step = noise(tensor, LARGE).clamp(-1, 1) * (1 - value.abs())
         return lambda sign: inverse(value + sign * step)
     step = noise(tensor, LARGE)
+    if need.form in CLAMPED:
+        room = [(tensor - bound).abs() for bound in between(need.form, tensor)[:2] if math.isfinite(bound)]
+        step = step.clamp(-0.9, 0.9) * torch.stack(room).amin(0).clamp(max=1.0)  # to no other side
     return lambda sign: tensor + sign * step
 
 

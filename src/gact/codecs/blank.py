@@ -11,9 +11,10 @@ class Blank:
 
     Args:
         region: The region.
+        value: What every element is given back as.
     """
 
-    __slots__ = ("_like", "dtype")
+    __slots__ = ("_like", "_value", "dtype")
 
     name = "shape"
     bits = 0
@@ -21,7 +22,8 @@ class Blank:
     offloaded_bytes = 0
     parts: tuple[str, ...] = ()
 
-    def __init__(self, region: Tensor) -> None:
+    def __init__(self, region: Tensor, value: float = 0.0) -> None:
+        self._value = value
         self._like = region.new_empty(0)
         self.dtype: torch.dtype = region.dtype
 
@@ -30,5 +32,5 @@ class Blank:
         return self
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        """Zeros of that size and stride."""
-        return self._like.new_empty_strided(size, stride).zero_()
+        """That value in every element, of that size and stride."""
+        return self._like.new_empty_strided(size, stride).fill_(self._value)

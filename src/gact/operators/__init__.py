@@ -6,9 +6,10 @@ by what stands on the node. Entries stand in the file of their subject (``linear
 write its node and slot there, as torch's ``derivatives.yaml`` has them, and run ``python benchmarks/needs_table.py``.
 Users state needs of their own with ``registry.register_need``.
 
-``bounds``, ``bounded``: on which side a bound itself lies; torch is asked. ``forms``: the form in which a value is
-coded. ``magnitudes``, ``floats``: numbers whose small ones a common step would drown. ``overwriting``: ops that
-overwrite a view, whose nodes are not to be seen. ``aten``: the same needs by aten operator, for compiled code.
+``comparisons``: nodes that compare what they saved, and what can stand in for it. ``bounds``, ``bounded``: on which
+side a bound itself lies; torch is asked. ``forms``: the form in which a value is coded. ``magnitudes``, ``floats``:
+numbers whose small ones a common step would drown. ``overwriting``: ops that overwrite a view, whose nodes are not to be
+seen. ``aten``: the same needs by aten operator, for compiled code.
 """
 
 from .bounds import prepare

@@ -108,6 +108,25 @@ def rules_of(op: str, device: str, dtype: torch.dtype) -> Rules | None:
     return Rules(*found)
 
 
+def sloped_at_bounds(device: str, dtype: torch.dtype) -> tuple[bool, bool] | None:
+    """Whether hardswish has at -3 and at 3 the slope of between them; None if that cannot be told.
+
+    Args:
+        device: A device type.
+        dtype: The dtype of what is compared.
+    """
+    try:
+        with _plain():
+            x = torch.tensor([-3.0, 3.0] * _REPEATED, dtype=dtype, device=device).requires_grad_()
+            slopes = torch.autograd.grad((F.hardswish(x) * 1).sum(), x)[0].tolist()
+    except (RuntimeError, NotImplementedError):
+        return None
+    low, high = slopes[:2]
+    if slopes != [low, high] * _REPEATED or low not in (-0.5, 0.0) or high not in (1.0, 1.5):
+        return None
+    return low == -0.5, high == 1.5
+
+
 def known_devices() -> list[str]:
     """The device types whose kernels can be asked without starting a device."""
     accelerators = [name for name in ("cuda", "xpu") if getattr(torch, name).is_initialized()]

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from ..codecs.clamped import Bounds
 from ..codecs.masks import MaskTest
-from .bounded import OPS, Rule, Rules, known_devices, rules_of
+from .bounded import OPS, Rule, Rules, known_devices, rules_of, sloped_at_bounds
 from .floats import DTYPES, greatest_below, next_above, next_below, rounded
 from .need import Chooser, Need, exact
 
 _EXACT = exact("compared with bounds")
 _RULES: dict[tuple[str, str, torch.dtype], Rules | None] = {}
+_SLOPED: dict[tuple[str, torch.dtype], tuple[bool, bool] | None] = {}
 _PREPARED: set[str] = set()
 
 
@@ -32,6 +34,8 @@ def prepare() -> None:
             for op in OPS:
                 for dtype in DTYPES:
                     _RULES[op, device, dtype] = rules_of(op, device, dtype)
+            for dtype in DTYPES:
+                _SLOPED[device, dtype] = sloped_at_bounds(device, dtype)
             mask_of.cache_clear()
 
 
@@ -80,6 +84,22 @@ def clamped(node: Node, tensor: Tensor) -> Need:
         return _EXACT
     op = "clamp_high" if low is None else "clamp_low" if high is None else "clamp"
     return mask_of(op, _device(tensor), tensor.dtype, low, high)
+
+
+def between(op: str, tensor: Tensor) -> Bounds | None:
+    """The bounds between which backward reads a value, and beyond which a side; None where nothing is known.
+
+    Args:
+        op: ``"hardswish"`` or ``"prelu"``.
+        tensor: What was saved.
+    """
+    if op == "hardswish":
+        sloped = _SLOPED.get((_device(tensor), tensor.dtype))
+        return None if sloped is None else Bounds(-3.0, 3.0, *sloped)
+    rules = _RULES.get((op, _device(tensor), tensor.dtype))
+    if rules is None or rules.low is None:
+        return None
+    return Bounds(-math.inf, 0.0, False, not rules.low.inclusive)
 
 
 def _device(tensor: Tensor) -> str:

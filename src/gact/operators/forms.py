@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch import Tensor
 from torch.autograd.graph import Node
 
 from ..autograd.nodes import signed
 from ..codecs import forms
+from ..codecs.clamped import Clamped
 from ..codecs.forms import Form
+from .bounds import between
 
 LOGARITHMS = "log_probabilities"
 SLOPES = frozenset({"cosine", "sine", "tanh", "sigmoid"})
 MIDDLES = {"tanh": 0.0, "sigmoid": 0.5}
 """Of functions whose slope is a square less its distance from a number, that number."""
-OWN = frozenset({LOGARITHMS}) | SLOPES
+CLAMPED = frozenset({"hardswish", "prelu"})
+OWN = frozenset({LOGARITHMS}) | SLOPES | CLAMPED
 """Forms that give back what one kind of backward reads, and not the values."""
 
 
@@ -31,4 +37,11 @@ def form_of(name: str, node: Node) -> Form | None:
             return None
         make = forms.log_probabilities if name == LOGARITHMS else forms.probabilities
         return make(signed(dim))
+    if name in CLAMPED:
+        return partial(_clamped, name)
     return forms.slope(name)
+
+
+def _clamped(name: str, region: Tensor, group_size: int) -> Clamped | None:
+    bounds = between(name, region)
+    return None if bounds is None else Clamped(region, bounds)

@@ -7,11 +7,12 @@ import math
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .bounds import bounded, clamped, saved
+from .bounds import between, bounded, clamped, saved
 from .magnitudes import of_one_magnitude
 from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
 
 _SIGN = exact("sign")
+_PRELU, _HARDSWISH = Need("value", form="prelu"), Need("value", form="hardswish")
 _POWER = exact("raised to a power")
 _COMPARED = exact("compared")
 # At 8 bits a factor x ** (n - 1) is off by (n - 1) / 255 of the largest.
@@ -65,7 +66,14 @@ def softplus(node: Node, tensor: Tensor) -> Need:
 
 def _prelu(node: Node, tensor: Tensor) -> Need:
     """The gradient of the slopes reads the value where it is negative; that of the input reads its sign."""
-    return _SIGN if node.next_functions[1][0] is not None else _prelu_sign(node, tensor)
+    if node.next_functions[1][0] is None:
+        return _prelu_sign(node, tensor)
+    return _SIGN if between("prelu", tensor) is None else _PRELU
+
+
+def _hardswish(node: Node, tensor: Tensor) -> Need:
+    """Hardswish's slope is a line between -3 and 3, and jumps there."""
+    return _COMPARED if between("hardswish", tensor) is None else _HARDSWISH
 
 
 _prelu_sign = bounded("prelu", 0.0)
@@ -171,15 +179,18 @@ _COMPARISONS = """
     ClampMinBackward1 self min
     FakeQuantizeLearnablePerChannelAffineBackward0 self scale zero_point
     FakeQuantizeLearnablePerTensorAffineBackward0 self scale zero_point
-    FmaxBackward0 self other
-    FminBackward0 self other
-    HardswishBackward0 self
-    MaximumBackward0 self other
-    MinimumBackward0 self other
     NanToNumBackward0 self
     NextafterBackward0 self other
     SpecialXlog1PyBackward2 self
     XlogyBackward2 self
+"""
+
+# See ``comparisons.py``.
+_ORDERS = """
+    FmaxBackward0 self other
+    FminBackward0 self other
+    MaximumBackward0 self other
+    MinimumBackward0 self other
 """
 
 _MASKS = merged(
@@ -207,6 +218,7 @@ POINTWISE = merged(
     entries(exact("steep function"), _STEEP),
     entries(_SIGN, _SIGNS),
     entries(_COMPARED, _COMPARISONS),
+    entries(exact("compared with each other"), _ORDERS),
     _MASKS,
     entries(_power, "PowBackward0 self"),
     entries(_POWER, "PowBackward1 self exponent result"),
@@ -216,6 +228,7 @@ POINTWISE = merged(
     entries(_elu, "EluBackward0 self\nEluBackward1 result"),
     entries(_celu, "CeluBackward0 self\nCeluBackward1 result"),
     entries(softplus, "SoftplusBackward0 self"),
+    entries(_hardswish, "HardswishBackward0 self"),
     entries(_prelu, "PreluKernelBackward0 self"),
     entries(VALUE, "PreluKernelBackward0 weight"),
     entries(

@@ -12,17 +12,21 @@ _DEVIATIONS = """
     VarMeanBackward0 self
 """
 
-_EQUALITIES = """
+# See ``comparisons.py``.
+_WINNERS = """
     AmaxBackward0 self result
     AminBackward0 self result
-    AminmaxBackward0 self min max
     IndexReduceBackward0 self source result
     MaxBackward1 self result
     MedianBackward0 self result
     MinBackward1 self result
     NanmedianBackward0 self result
-    NansumBackward0 self
     ScatterReduceBackward0 self src result
+"""
+
+_EQUALITIES = """
+    AminmaxBackward0 self min max
+    NansumBackward0 self
     SegmentReduceBackward0 data result
 """
 
@@ -70,6 +74,7 @@ _PRODUCTS_OF_ALL = """
 REDUCTIONS = merged(
     entries(NORMALISED, _DEVIATIONS),
     entries(exact("statistic"), "StdBackward0 result\nStdMeanBackward0 result0"),
+    entries(exact("compared with the winner"), _WINNERS),
     entries(exact("compared for equality"), _EQUALITIES),
     entries(exact("distance"), _DISTANCES),
     entries(exact("products of all"), _PRODUCTS_OF_ALL),

@@ -2,6 +2,7 @@
 
 * ``consumers``, ``sites``: which op of which module is saving, and the names of such places.
 * ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
+* ``comparing``: what a node compares, held as who won.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.
 """

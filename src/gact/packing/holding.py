@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 from torch import Tensor
 
 from ..codecs import keys as streams
+from ..codecs.base import Code
 from ..codecs.blank import Blank
 from ..codecs.exact import Exact
 from ..codecs.forms import Form, quantized
@@ -228,19 +230,33 @@ class Holding:
         return Packed(held, save.layout, step, save.shares)
 
     def _add(self, encoded: Encoded, needed: Need, save: Save, form: str) -> None:
-        """Takes a new code for the region of a save."""
+        """Takes a new code for the region of a save, which others may share."""
+        if needed.kind == "value":
+            self._held.add_value(save.identity, encoded, form)
+            encoded.owner = save.place
+        else:
+            self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
+            if needed.kind == "mask":
+                self._recipes.last_mask = weakref.ref(encoded)
+        self._record(encoded, save)
+
+    def take(self, save: Save, code: Code) -> None:
+        """Holds a save in a code that gives nobody else what he needs of the region."""
+        self._record(Encoded(code), save)
+
+    def rules_keep(self, saves: Iterable[Save]) -> bool:
+        """Whether the user's rules keep one of some saves exactly."""
+        if not self._rules:
+            return False
+        found = [self._rules.of(save.place, save.tensor) for save in saves if save.site and save.tensor is not None]
+        return any(rule is not None and rule.keep for rule in found)
+
+    def _record(self, encoded: Encoded, save: Save) -> None:
         tensor, ledger, site = save.tensor, save.step.ledger, save.place
         assert tensor is not None
         if self._offload is not None and encoded.code.nbytes:
             encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
         code = encoded.code
-        if needed.kind == "value":
-            self._held.add_value(save.identity, encoded, form)
-            encoded.owner = site
-        else:
-            self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
-            if needed.kind == "mask":
-                self._recipes.last_mask = weakref.ref(encoded)
         plain = ledger.plain(save.extent, tensor.untyped_storage())
         ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         self.compressed += 1

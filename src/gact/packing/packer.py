@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.autograd.graph import Node
 from ..autograd.inner import in_backward
 from ..autograd.internals import DisableTorchFunction, is_wrapped
 from ..autograd.nodes import saving_number
+from ..codecs.base import Code
 from ..codecs.forms import Form
 from ..operators.forms import LOGARITHMS, form_of
 from ..operators.losses import LOG_PROBABILITIES, Notes
@@ -29,6 +31,7 @@ from ..saved.probabilities import Probabilities
 from ..saved.save import Save
 from ..saved.steps import Step, Steps
 from ..saved.waiting import MANY, Told, Waiting
+from .comparing import codes_of, compares
 from .consumers import CHECKPOINT, COMPILED, Consumers
 from .holding import Holding, Widths
 from .offload import Offload
@@ -207,6 +210,7 @@ class Packer:
 
     def _settle(self, found: list[Told]) -> None:
         calls: dict[Node, tuple[str, int]] = {}
+        codes: dict[Node, Mapping[str, Code]] = {}
         for _, save, node, slot, place in found:
             region = save.region
             if region is None:
@@ -215,6 +219,13 @@ class Packer:
                 if node not in calls:
                     calls[node] = self._consumers.call(save.frame, node)
                 save.site = self._consumers.site(save.frame, *calls[node], place)
+            if compares(node):
+                if node not in codes:
+                    waiting = {told.slot: told.save for told in found if told.node is node}
+                    codes[node] = {} if self.holding.rules_keep(waiting.values()) else codes_of(node, waiting)
+                if slot in codes[node]:
+                    self.holding.take(save, codes[node][slot])
+                    continue
             needed = need(node, slot, region, save.is_data)
             # A custom function's backward might write to what it gets.
             save.shares = not isinstance(node, BackwardCFunction)
