@@ -28,6 +28,13 @@ def test_every_file_that_a_page_names_exists(page):
     assert [name for name in sorted(named) if not any((ROOT / folder / name).exists() for folder in FOLDERS)] == []
 
 
+@pytest.mark.parametrize("source", sorted((ROOT / "src/gact").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_file_that_a_docstring_names_exists(source):
+    places = (source.parent, *(ROOT / folder for folder in FOLDERS))
+    named = re.findall(r"``([\w./-]+\.(?:py|cpp|h|md))``", source.read_text())
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_every_room_says_what_it_is_for():
     rooms = [path.parent for path in (ROOT / "src/gact").rglob("*/__init__.py")]
     assert len(rooms) > 10

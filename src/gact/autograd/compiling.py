@@ -3,7 +3,7 @@
 NOTE: What happens to a compiled module
 While Dynamo traces, our function mode and module hooks pass everything on (``torch.compiler.is_compiling()``), so that
 they leave no trace in the graph. What they call when compiled code runs, after a graph break or in the pack hook, must
-run as it is. What the compiled function saves comes to the pack hook from outside of any op (``consumers.py``).
+run as it is. What the compiled function saves comes to the pack hook from outside of any op (``packing/consumers.py``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Schemas and fakes of the operators; what they compute is specified in ``docs/codes.md``.
 
-The kernels are elsewhere: ``reference.py`` (plain torch, any device) and ``csrc/`` (C++, CPU).
+The kernels are elsewhere: ``reference/`` (plain torch, any device) and ``csrc/`` (C++, CPU).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 NOTE: How the consumer is known
 What backward needs of a save is told by its node alone (``autograd/nodes.py``). A name for people comes from what runs:
-while a context is open a ``TorchFunctionMode`` notes the op and hooks of all modules (``modules.py``) keep the stack of
-running ones. Saves outside of any op (custom Functions, TorchScript, C++, double backward) are named after their node,
+while a context is open a ``TorchFunctionMode`` notes the op, and ``autograd/modules.py`` tells which modules run.
+Saves outside of any op (custom Functions, TorchScript, C++, double backward) are named after their node,
 but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are known by who runs them.
 """
 

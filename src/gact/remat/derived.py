@@ -1,9 +1,9 @@
 """What autograd holds for a tensor that is rebuilt: a recipe with sources that are held outright.
 
 NOTE: One pass
-Rebuilding is bound by memory, so what one pass can do is done in one: see ``passes.py``. Of a sum the shallower term is
-such a pass, which adds to the other term where that lies. Where the other term is a pass too, and so on, all of them
-run tile by tile: a chain of residual sums goes over memory once and holds one tensor.
+Rebuilding is bound by memory, so what one pass can do is done in one (``codecs/fused.py``). Of a sum the shallower
+term is such a pass, which adds to the other term where that lies. Where the other term is a pass too, and so on, all of
+them run tile by tile: a chain of residual sums goes over memory once and holds one tensor.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
 from ..saved.kept import Kept
 from ..saved.parameters import PLAIN
-from . import rules as makers
+from . import rules
 from .recipes import Link, Recipes, link_to
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
@@ -23,7 +23,7 @@ _COPY_SHARE = 16
 
 
 class Observer:
-    """Runs the ops in ``makers.DERIVABLE`` and notes how to make their results again.
+    """Runs the ops in ``rules.DERIVABLE`` and notes how to make their results again.
 
     Args:
         recipes: Where notes go.
@@ -51,13 +51,13 @@ class Observer:
                 is_large = True
         if not is_large or not torch.is_grad_enabled() or transform_level() is not None:
             return self._op(func, args, kwargs)
-        if func not in makers.OVERWRITING:
+        if func not in rules.OVERWRITING:
             result = self._op(func, args, kwargs)
             if self._is_of_interest(result):
                 self._note(func, args, kwargs, result)
             return result
         # An in-place op changes the version of its input, so inputs are identified before it runs.
-        making = makers.making(func, args, kwargs)
+        making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         self._recipes.last_mask = None
         result = self._op(func, args, kwargs)
@@ -71,7 +71,7 @@ class Observer:
             # Most results cannot be rebuilt because a source is not held: find that out first.
             if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source):
                 return
-        making = makers.making(func, args, kwargs)
+        making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         if making is not None and places is not None:
             self._add(making, places, result)
@@ -98,7 +98,7 @@ class Observer:
             return False
         return bool(result.requires_grad and result.nbytes >= self._min_bytes)
 
-    def _add(self, making: makers.Making, places: list[Place | None], result: Tensor) -> None:
+    def _add(self, making: rules.Making, places: list[Place | None], result: Tensor) -> None:
         place = locate(result)
         if place is None or place.layout.copied:
             return

@@ -2,7 +2,7 @@
 
 NOTE: Derived tensors
 A linear layer saves GELU's output, and GELU has saved its own input: one of the two is enough. While a context is
-open, the output of every op named in ``makers.py`` is noted with how to make it again. When such an output is saved
+open, the output of every op named in ``rules.py`` is noted with how to make it again. When such an output is saved
 by a consumer that reads it linearly, and all its sources are held (as codes, as parameters or as small tensors),
 only the recipe is kept, and unpacking runs the op on what unpacking the sources gives. Notes hold the sources
 weakly, so they keep nothing alive; what is packed holds them outright. A sign or an index is never taken from a
