@@ -57,6 +57,11 @@ _GRIDS = """
     GridSampler3DBackwardBackward0 grad_output grid input
 """
 
+_DISTANCES = """
+    CdistBackwardBackward0 grad_output x1 x2 cdist
+    PdistBackwardBackward0 grad_output self pdist
+"""
+
 _shrunk = saved("lambd", negative=True), saved("lambd")
 DOUBLE = merged(
     entries(VALUE, _VALUES),
@@ -70,6 +75,7 @@ DOUBLE = merged(
     entries(exact("sign or logarithm"), _COMPARED),
     entries(exact("double backward of a norm"), _NORMS),
     entries(exact("coordinates"), _GRIDS),
+    entries(exact("distance"), _DISTANCES),
     entries(exact("index"), "NllLossBackwardBackward0 target\nNllLoss2DBackwardBackward0 target"),
     entries(exact("bool mask"), "NativeDropoutBackwardBackward0 mask"),
 )

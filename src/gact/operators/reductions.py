@@ -59,7 +59,9 @@ _PRODUCTS_OF_ALL = """
     LinalgLuFactorExBackward0 LU pivots
     LinalgLuSolveBackward0 LU pivots result
     LinalgMatrixExpBackward0 self
+    LinalgMatrixSqrthBackward0 self
     LinalgPinvBackward0 self result
+    LinalgPolarBackward0 A U H
     LinalgQrBackward0 Q R
     LinalgSlogdetBackward0 A sign LU pivots
     LinalgSolveExBackward0 A LU pivots result
