@@ -29,6 +29,7 @@ from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
 from .report import Report, build_report, metrics, status
+from .saved.small import Small
 from .saved.steps import Steps
 from .settings import checked, load_state, state_of
 
@@ -60,8 +61,8 @@ class Compressor(MadeLate, Context):
             depends on how many kinds and shapes of tensors there are and not on the depth. None measures once, in the
             second step, and then only when ``measure_next`` asks for it; in between widths stay.
         group_size: Elements that share a minimum and a scale: a power of two from 32 to 1024.
-        min_bytes: Tensors smaller than this stay as they are: they hold the loss, the head and statistics, and almost
-            no bytes. 0 compresses all.
+        min_bytes: Tensors smaller than this stay as they are: they are many and almost no bytes. None takes 64 KiB, and
+            4 KiB from the moment that small tensors turn out to be most of what a step keeps. 0 compresses all.
         rules: What to do with some saved tensors, by module, op, dtype, rank, size or predicate.
         derive: Rebuild what a cheap op made of tensors that are held already instead of storing it.
         offload: Where packed data waits for backward: None, the device it was made on; ``"cpu"``, pinned host memory;
@@ -99,7 +100,7 @@ class Compressor(MadeLate, Context):
         adaptive: bool = True,
         probe_interval: int | None = 1000,
         group_size: int = 256,
-        min_bytes: int = 65536,
+        min_bytes: int | None = None,
         rules: Iterable[Rule] = (),
         derive: bool = True,
         offload: str | None = None,
@@ -121,7 +122,7 @@ class Compressor(MadeLate, Context):
         self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
         self._controller = Controller(self._settings, self._sites.site, Replicas(model))
         self._measuring = Measuring(model, self._controller, self._notices)
-        self._steps = Steps(self._measuring)
+        self._steps = Steps(self._measuring, Small(self._settings.min_bytes))
         again = contexts_again(model, self._settings, self._controller, self._steps, self._sites, self._rules)
         super().__init__(
             Parts(
@@ -227,7 +228,7 @@ class Compressor(MadeLate, Context):
         if len(found) < 2:
             raise ValueError(
                 "loss_fn gave a loss that reads no compressed tensor whose width can be chosen. Small tensors are left "
-                f"alone (min_bytes={self._settings.min_bytes}); report() names the reasons."
+                f"alone (under {self._steps.small.bytes} bytes); report() names the reasons."
             )
         return found
 

@@ -161,11 +161,11 @@ class Context:
             parts.rules,
             parts.offload,
         )
-        observer = Observer(recipes, self._held, settings.min_bytes, consumers.run)
+        observer = Observer(recipes, self._held, steps.small, consumers.run)
         inner = steps.inner
         pair = compiled.pair() if compiled.is_possible() else None
         hooks = Hooks(packer.pack, unpack, lambda: notices.give(ASIDE), pair)
-        receiver = compiled.Receiver(settings, packer, consumers, parameters)
+        receiver = compiled.Receiver(packer, consumers, parameters)
         consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, inner, hooks.in_charge)
         opened.add(consumers.release)
         opened.add(packer.close)

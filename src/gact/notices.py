@@ -14,6 +14,7 @@ from .errors import GactWarning
 from .precision.findings import Reach
 from .records import Settings
 from .saved.ledger import Ledger
+from .saved.small import USUAL
 from .text import mebibytes
 
 _PASSED_OVER = (
@@ -62,10 +63,11 @@ class Notices:
                 "gradients enabled?"
             )
             return
+        least = USUAL if settings.min_bytes is None else settings.min_bytes
         reasons = sorted({tally.decision.reason for tally in ledger.tallies.values()}) or ["parameter"]
         self.give(
             f"gact compressed nothing: all {saves} saved tensors were left alone ({', '.join(reasons)}). Small means "
-            f"under min_bytes={settings.min_bytes}; report() names each of them."
+            f"under min_bytes={least}; report() names each of them."
         )
 
     def unmeasured(self, failure: str, settings: Settings) -> None:

@@ -91,7 +91,7 @@ class Settings:
         adaptive: Whether widths follow measured sensitivities.
         probe_interval: Steps between two measurements; None for none after the first.
         group_size: Elements that share a minimum and a scale.
-        min_bytes: Tensors smaller than this are left alone.
+        min_bytes: Tensors smaller than this are left alone; None to decide that by their share.
         ratio: Compression ratio to be reached instead of an average width.
         memory: Bytes that may be held after forward instead of an average width.
         estimator: How sensitivities are measured: ``"grouped"`` or ``"exhaustive"``.
@@ -109,7 +109,7 @@ class Settings:
     adaptive: bool
     probe_interval: int | None
     group_size: int
-    min_bytes: int
+    min_bytes: int | None
     derive: bool
     offload: str | None
     checkpoint: bool | tuple[str, ...]

@@ -32,7 +32,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "adaptive": bool,
     "probe_interval": lambda value: check_count_or_none("probe_interval", value, 1),
     "group_size": check_group_size,
-    "min_bytes": lambda value: check_count("min_bytes", value, 0),
+    "min_bytes": lambda value: check_count_or_none("min_bytes", value, 0),
     "derive": bool,
     "offload": check_offload,
     "checkpoint": lambda value: check_names("checkpoint", value),
@@ -70,6 +70,7 @@ def state_of(settings: Settings, controller: Controller, steps: Steps) -> dict[s
         "bits": settings.bits,
         "seed": settings.seed,
         "steps": steps.count,
+        "small": steps.small.bytes,
         "again": 0 if steps.again is None else steps.again.count,
         "precision": controller.state(),
         "inner": steps.inner.state(),
@@ -85,7 +86,7 @@ def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, s
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"state must be a mapping, got {type(state).__name__}. Pass what state_dict() returned.")
-    expected = {"version", "bits", "seed", "steps", "again", "precision", "inner"}
+    expected = {"version", "bits", "seed", "steps", "small", "again", "precision", "inner"}
     if set(state) != expected:
         raise ValueError(
             f"state must have the keys {sorted(expected)}, got {sorted(state)}. Pass what state_dict() returned."
@@ -94,12 +95,14 @@ def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, s
         raise ValueError(f"state has version {state['version']!r}; this release reads version {_STATE_VERSION}.")
     bits = check_bits(state["bits"], whole=not controller.settings.adaptive)
     seed, count = check_seed(state["seed"]), check_count("steps", state["steps"], 0)
+    small = check_count("small", state["small"], 0)
     again = check_count("again", state["again"], 0)
     inner = InnerPasses.checked(state["inner"], site_of)
     controller.load(state["precision"])
     steps.inner.load(*inner)
     controller.settings = dataclasses.replace(controller.settings, bits=bits, seed=seed)
     steps.count = count
+    steps.small.load(small)
     if steps.again is not None:
         steps.again.count = again
     return controller.settings

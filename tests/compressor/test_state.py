@@ -161,7 +161,7 @@ ARGUMENTS = {
     "group size in words": ({"group_size": "256"}, "group_size must be a power of two"),
     "group size that cannot be hashed": ({"group_size": [256]}, "group_size must be a power of two"),
     "group size with a fraction": ({"group_size": 256.5}, "group_size must be a power of two"),
-    "negative size": ({"min_bytes": -1}, "min_bytes must be a whole number of at least 0, got -1"),
+    "negative size": ({"min_bytes": -1}, "min_bytes must be a whole number of at least 0 or None, got -1"),
     "seed too large": ({"seed": 2**63}, "seed must be a whole number that fits in 64 bits"),
     "seed in words": ({"seed": "0"}, "seed must be a whole number that fits in 64 bits"),
     "no seed": ({"seed": None}, "seed must be a whole number that fits in 64 bits, got None"),

@@ -92,7 +92,7 @@ class Again:
         self._sites = sites
         self._rules = Rules(rules.all)
         self._held = HeldRegions()
-        self._own = steps.again = Steps(self)
+        self._own = steps.again = Steps(self, steps.small)
 
     def begin_step(self, step: Step, before: Ledger) -> None:
         """Nothing is measured here."""
@@ -133,7 +133,7 @@ class Again:
         with consumers, saved_tensors_hooks(pack, _opened):
             consumers.module_begins(module)
             if self._settings.derive:
-                consumers.observe(Observer(recipes, self._held, self._settings.min_bytes, consumers.run).run)
+                consumers.observe(Observer(recipes, self._held, self._own.small, consumers.run).run)
             try:
                 yield
             finally:

@@ -15,7 +15,7 @@ from ..operators.need import VALUE, Need
 from ..packing.consumers import Consumers
 from ..packing.packer import Packer
 from ..packing.policy import lossless
-from ..records import Decision, Settings, Site
+from ..records import Decision, Site
 from ..saved.identity import locate
 from ..saved.kept import Kept
 from ..saved.ledger import extent_of
@@ -53,14 +53,12 @@ class Receiver:
     """Holds what compiled code saves on one thread while its context is open.
 
     Args:
-        settings: Least size.
         packer: Packs what code saves that is not compiled.
         consumers: Tells which module is running.
         parameters: Tells weights from activations.
     """
 
-    def __init__(self, settings: Settings, packer: Packer, consumers: Consumers, parameters: Parameters) -> None:
-        self._min_bytes = settings.min_bytes
+    def __init__(self, packer: Packer, consumers: Consumers, parameters: Parameters) -> None:
         self._packer, self._consumers, self._parameters = packer, consumers, parameters
         self._sites: dict[tuple[str, str], Site] = {}
 
@@ -89,7 +87,7 @@ class Receiver:
         save.doubled = in_backward() and step.inner.is_reading()
         save.is_part = not shared
         holding = self._packer.holding
-        if x.nbytes < self._min_bytes:
+        if x.nbytes < self._packer.small.bytes:
             holding.leave(save, "small")
         elif score is not None and x.is_cpu and not float(score) <= _ITSELF:
             holding.leave(save, _LARGE)

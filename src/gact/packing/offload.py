@@ -17,6 +17,7 @@ from ..codecs.base import Code
 from ..records import Settings, Site
 from ..saved.identity import Place, locate
 from ..saved.kept import Watch
+from ..saved.small import USUAL
 from ..store import Store, open_store
 from .rules import Rules
 
@@ -143,7 +144,7 @@ def open_offload(settings: Settings, rules: Rules) -> Offload | None:
         StoreError: If that place cannot be used.
     """
     if settings.offload is not None:
-        return Offload(open_store(settings.offload), rules, settings.min_bytes)
+        return Offload(open_store(settings.offload), rules, USUAL if settings.min_bytes is None else settings.min_bytes)
     for rule in rules.all:
         if rule.offload:
             raise ValueError(f"{rule} has no place to move tensors to. Pass offload='cpu' or 'disk:<directory>' too.")

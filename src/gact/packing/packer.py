@@ -29,6 +29,7 @@ from ..saved.parameters import Parameters
 from ..saved.parts import parts_of
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
+from ..saved.small import SMALL
 from ..saved.steps import Step, Steps
 from ..saved.waiting import MANY, Told, Waiting
 from .comparing import codes_of, compares
@@ -38,7 +39,7 @@ from .offload import Offload
 from .policy import lossless, need, refusal
 from .rules import Rules
 
-_SMALL = Decision.keep("small")
+_SMALL = Decision.keep(SMALL)
 _SELECTED = Decision.keep("kept by selective checkpointing")
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
@@ -82,7 +83,7 @@ class Packer:
     ) -> None:
         self.saves = 0
         self.holding = Holding(settings, controller, held, recipes, rules, offload)
-        self._min_bytes = settings.min_bytes
+        self.small = steps.small
         self._steps = steps
         self._held = held
         self._recipes = recipes
@@ -113,6 +114,7 @@ class Packer:
             self._step = step.number
             self.probabilities.close()
             self._consumers.begin_step()
+            self.small.begin_step()
             self._held.begin_step(step.number)
             if self._offload is not None:
                 self._offload.store.begin_step()
@@ -135,9 +137,13 @@ class Packer:
             return self._leave_parameter(tensor, step)
         if tensor.requires_grad and tensor.is_leaf and self._parameters.knows_model:
             step.inner.meet_input(tensor)
-        if tensor.nbytes < self._min_bytes or not tensor.numel():
+        if tensor.nbytes < self.small.bytes or not tensor.numel():
+            small = self.small
+            small.kept += tensor.nbytes
+            if small.kept >= small.limit:
+                small.look(step.ledger)
             if tensor._is_view():
-                return self._leave_at_once(tensor, site, step, "small")
+                return self._leave_at_once(tensor, site, step, SMALL)
             step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor), tensor.untyped_storage())
             return Kept(tensor, step)
         return self._arrive(tensor, site, step)
@@ -155,7 +161,7 @@ class Packer:
         """Holds a tensor exactly that needs no node for that: itself, or a copy of a small part of a large storage."""
         site, decision = site or self._unnamed(), Decision.keep(reason)
         extent, storage = extent_of(tensor), tensor.untyped_storage()
-        if _is_part(tensor, self._min_bytes):
+        if _is_part(tensor, self.small.bytes):
             if self._parameters.reason(tensor, self._consumers.arguments()) == "parameter":
                 return self._leave_parameter(tensor, step)
             copied = Copied(tensor, step)
@@ -180,12 +186,12 @@ class Packer:
         place = locate(alone)
         if place is None:
             return self._leave_at_once(tensor, site, step, "overlapping elements")
-        if place.region.nbytes < self._min_bytes:
-            return self._leave_at_once(tensor, site, step, "small")
+        if place.region.nbytes < self.small.bytes:
+            return self._leave_at_once(tensor, site, step, SMALL)
         save = Save(alone, place, saving_number(), step, self.waiting)
         save.site, save.extent, save.is_data = site, extent_of(tensor), is_data
         save.doubled = in_backward() and step.inner.is_reading()
-        save.is_part = tensor._is_view() and _is_part(tensor, self._min_bytes)
+        save.is_part = tensor._is_view() and _is_part(tensor, self.small.bytes)
         if tensor.dtype in casts.LOW:
             save.source = casts.source_of(consumers.function, tensor, consumers.arguments())
         if site is None:

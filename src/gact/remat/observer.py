@@ -13,6 +13,7 @@ from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
 from ..saved.kept import Kept
 from ..saved.parameters import PLAIN
+from ..saved.small import Small
 from . import rules
 from .recipes import Link, Recipes, link_to
 
@@ -28,19 +29,19 @@ class Observer:
     Args:
         recipes: Where notes go.
         held: What is held already.
-        min_bytes: Results smaller than this are of no interest.
+        small: Results smaller than this are of no interest.
         op: Runs an op and has what it saves held.
     """
 
-    def __init__(self, recipes: Recipes, held: HeldRegions, min_bytes: int, op: Run) -> None:
+    def __init__(self, recipes: Recipes, held: HeldRegions, small: Small, op: Run) -> None:
         self._recipes = recipes
         self._held = held
-        self._min_bytes = max(min_bytes, 1)
+        self._small = small
         self._op = op
 
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op, and notes its recipe if its result is large, needs a gradient and can be rebuilt."""
-        least, is_large = self._min_bytes, False
+        least, is_large = self._small.bytes or 1, False
         for value in args:
             # Small calls are most of all calls: leave at the first look.
             if not isinstance(value, Tensor):
@@ -96,7 +97,7 @@ class Observer:
     def _is_of_interest(self, result: Any) -> bool:
         if type(result) not in PLAIN or result.layout is not torch.strided:
             return False
-        return bool(result.requires_grad and result.nbytes >= self._min_bytes)
+        return bool(result.requires_grad and result.nbytes >= (self._small.bytes or 1))
 
     def _add(self, making: rules.Making, places: list[Place | None], result: Tensor) -> None:
         place = locate(result)

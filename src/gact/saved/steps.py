@@ -16,6 +16,7 @@ from .base import Held
 from .encoded import Encoded
 from .ledger import Ledger
 from .sharing import Sharing
+from .small import Small
 
 
 class Measurement(Protocol):
@@ -74,14 +75,16 @@ class Steps:
 
     Args:
         measurer: Told of every new step.
+        small: Below which size tensors stay as they are.
 
     Attributes:
         count: Number of the last step.
         again: Counts what checkpointed blocks save when they run again; None where that is not compressed.
     """
 
-    def __init__(self, measurer: Measurer) -> None:
+    def __init__(self, measurer: Measurer, small: Small) -> None:
         self.count = 0
+        self.small = small
         self.again: Steps | None = None
         self.inner = InnerPasses()
         self._measurer = measurer
