@@ -18,7 +18,7 @@ JOBS ?= 2
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test bench matrix lint format clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
@@ -33,6 +33,9 @@ test: $(STAMPS)/dev ## lint, types and all tests
 
 bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step'; rows go to benchmarks/results
 	$(BIN)/python benchmarks/run.py $(CASE)
+
+matrix: $(STAMPS)/dev ## the tests over releases of torch and Python (RELEASES='2.14.1/3.11', TESTS=tests/store): docs/compatibility.md
+	$(BIN)/python benchmarks/matrix.py $(RELEASES) --jobs $(JOBS) $(if $(TESTS),--tests $(TESTS)) $(if $(PYTHONS),--python $(PYTHONS))
 
 lint: $(STAMPS)/dev ## ruff, mypy and what may import what
 	$(BIN)/ruff check .

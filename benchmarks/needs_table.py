@@ -19,7 +19,12 @@ BEGIN, END = "<!-- needs: begin -->", "<!-- needs: end -->"
 COLUMNS = ("node and slots", "backward reads", "held as", "since torch")
 LEAST_TORCH = "2.10"
 # Nodes that a later release brought.
-SINCE: dict[str, str] = {}
+SINCE = {
+    "CdistBackwardBackward0": "2.14",
+    "LinalgMatrixSqrthBackward0": "2.14",
+    "LinalgPolarBackward0": "2.14",
+    "PdistBackwardBackward0": "2.14",
+}
 
 SUBJECTS = {
     "Products": linear.LINEAR,

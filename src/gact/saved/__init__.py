@@ -6,6 +6,7 @@
 * ``identity``, ``held``, ``sharing``: when two tensors are the same, so that nothing is held or decoded twice.
 * ``parameters``: tells weights from activations. ``origins``: which rounded codes a tensor comes from.
 * ``steps``, ``ledger``: which saves belong together, and their bytes.
+* ``small``: below which size tensors stay as they are.
 * ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
 * ``unpacking``: the hook that gives a tensor back.
 """
