@@ -19,6 +19,7 @@ RUN = Path(__file__).parents[2] / "benchmarks" / "run.py"
 WAYS = {
     "accuracy": {"plain", "4 bits", "min-max 4 bits"},
     "architectures": {"plain", "4 bits"},
+    "compiled": {"plain", "4 bits", "4 bits, not compiled", "all widths"},
     "codec": {"copy", "clone", "quantize", "dequantize", "dequantize_into"},
     "demo": {"plain", "4 bits"},
     "estimators": {"grouped", "exhaustive"},

@@ -152,26 +152,26 @@ class Choice:
         self._drop(wanted, shared)
 
     def _drop(self, wanted: dict[fx.Node, Need], shared: Counter[fx.Node]) -> None:
-        """Drops what can be made of two other values that are held, by a sum or a product."""
-        plan = self.plan
+        """Drops what can be made of two other values that are held, by a sum or a product and steps that are linear."""
+        packed = self.plan.packed
         for node in wanted:
-            need = plan.packed.get(node)
-            if need is None or shared[node] > 1 or need.form or name_of(node.target) not in _OF_TWO:
+            need = packed.get(node)
+            if need is None or shared[node] > 1 or need.form or need.min_bits > 1:
                 continue
-            del plan.packed[node]
-            parts = [self._sources(each) for each in node.all_input_nodes]
-            apart = all(part is not None for part in parts) and len(parts) == 2
-            if not apart or (parts[0] and parts[1] and parts[0] & parts[1]):  # type: ignore[operator]
-                plan.packed[node] = need
+            del packed[node]
+            end = self._end(node)
+            parts = [self._end(each) for each in end.all_input_nodes] if name_of(end.target) in _OF_TWO else []
+            if len(parts) != 2 or parts[0] is parts[1] or not all(each in packed for each in parts):
+                packed[node] = need
 
-    def _sources(self, node: fx.Node) -> frozenset[fx.Node] | None:
-        """The codes of values from which a node is made by linear steps; None if it is not."""
-        if self.can_be_had(node):
-            return frozenset()
-        if node in self.plan.packed:
-            return frozenset((node,))
-        before = self._before(node)
-        return None if before is None else self._sources(before)
+    def _end(self, node: fx.Node) -> fx.Node:
+        """The first value before this one, or itself, that is held or made by no linear step of one value."""
+        while node not in self.plan.packed and not self.can_be_had(node):
+            before = self._before(node)
+            if before is None:
+                break
+            node = before
+        return node
 
     def _line(self, node: fx.Node) -> Iterator[fx.Node]:
         """A value, and those before it that give it by linear steps and are no larger."""
@@ -195,7 +195,7 @@ class Choice:
         if name in VIEWS:
             before = node.args[0]
             return before if isinstance(before, fx.Node) and is_float(before) else None
-        if name == "neg":
+        if name == "neg" or (name == "pow" and node.args[1] == 1):
             return node.args[0]  # type: ignore[return-value]
         if name in FACTORS | TERMS and "rounding_mode" not in node.kwargs:
             return self._carrier(node)

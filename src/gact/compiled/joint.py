@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from ..autograd.internals import OpOverload
 from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of, need_of_argument
 from ..operators.need import Need, exact
-from .values import is_symbol, tensor_of
+from .values import is_small, is_symbol, tensor_of
 
 _GRADIENT = exact("returned as a gradient")
 _UNKNOWN = exact("no operator of aten")
@@ -70,9 +70,9 @@ class Joint:
         self.twin: dict[fx.Node, fx.Node] = {}
         for node in forward.nodes:
             if is_pure(node):
-                self._known.setdefault(_key(node.target, node.args, node.kwargs), node)
-                self._known.setdefault(_place(node), node)
+                self._known.setdefault(self._key(node.target, node.args, node.kwargs), node)
         self._write()
+        self._gather()
         self.readings = list(self._read())
 
     def is_static(self, node: fx.Node) -> bool:
@@ -102,8 +102,8 @@ class Joint:
             kwargs: Others.
             like: Whose metadata it gets.
         """
-        key = _key(target, args, kwargs)
-        node = self._known.get(key) or self._known.get(_place_of(target, args, like))
+        key = self._key(target, args, kwargs)
+        node = self._known.get(key) or self._known.get(_place(target, args, like))
         if node is not None:
             return node
         inputs = [each for each in _nodes((args, kwargs)) if each not in self.inputs]
@@ -113,9 +113,17 @@ class Joint:
             node = self.forward.call_function(target, args, kwargs)
         node.meta = dict(like.meta)
         self._known[key] = node
-        self._known.setdefault(_place(node), node)
         self.added.append(node)
         return node
+
+    def _key(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """What tells a node that computes something from others."""
+        return target, _frozen(fx.map_arg(args, self._first_of)), _frozen(fx.map_arg(kwargs, self._first_of))
+
+    def _first_of(self, node: fx.Node) -> fx.Node:
+        """The first node that has the same elements in the same order and size, however it was squeezed."""
+        tensor = tensor_of(node)
+        return node if tensor is None else self._known.setdefault(_arranged(node, tensor), node)
 
     def _write(self) -> None:
         """Writes those nodes of backward into the forward graph that depend on saved values alone."""
@@ -129,6 +137,42 @@ class Joint:
                 kwargs = fx.map_arg(node.kwargs, self.twin.__getitem__)
                 self.twin[node] = self.add(node.target, args, kwargs, node)
                 self._computed.add(self.twin[node])
+
+    def _gather(self) -> None:
+        """Has backward multiply the gradient once where it would by two saved values in a row, of one size each."""
+        for node in list(self.backward.nodes):
+            first = self._factor(node)
+            if first is None:
+                continue
+            before = next(each for each in node.args if each is not first)
+            second = self._factor(before)
+            if second is None or len(before.users) > 1 or self._is_discrete(first) or self._is_discrete(second):
+                continue
+            with self.backward.inserting_before(node):
+                both = self.backward.call_function(torch.ops.aten.mul.Tensor, (second, first))
+            both.meta = {name: value for name, value in first.meta.items() if name in ("val", "nn_module_stack")}
+            self.twin[both] = self.add(both.target, (self.twin[second], self.twin[first]), {}, both)
+            self._computed.add(self.twin[both])
+            gradient = next(each for each in before.args if each is not second)
+            node.args = (gradient, both)
+            self.backward.erase_node(before)
+
+    def _factor(self, node: Any) -> fx.Node | None:
+        """The saved value that a node of backward multiplies what depends on the gradient by; None if it does not."""
+        if not isinstance(node, fx.Node) or node in self.twin or name_of(node.target) != "mul":
+            return None
+        saved = [each for each in node.args if isinstance(each, fx.Node) and each in self.twin]
+        own = tensor_of(node)
+        found = tensor_of(saved[0]) if len(saved) == 1 and len(node.all_input_nodes) == 2 else None
+        alike = own is not None and found is not None and own.shape == found.shape and own.dtype == found.dtype
+        return saved[0] if alike and not is_small(saved[0]) else None
+
+    def _is_discrete(self, node: fx.Node) -> bool:
+        """Whether a value is made of truth values and constants by cheap steps: a mask of dropout."""
+        node = self.twin.get(node, node)
+        if tensor_of(node) is None or not tensor_of(node).is_floating_point():  # type: ignore[union-attr]
+            return True
+        return self.is_free(node) or (self.is_cheap(node) and all(map(self._is_discrete, node.all_input_nodes)))
 
     def zero(self, like: fx.Node) -> fx.Node:
         """A zero of the dtype and device of a node's tensor, without dimensions."""
@@ -187,23 +231,17 @@ def is_pure(node: fx.Node) -> bool:
     return target is operator.getitem or (is_symbol(node) and tensor_of(node) is None)
 
 
-def _place(node: fx.Node) -> Any:
-    """What tells a node that leaves the order of elements as it is: where they come from, and its size."""
-    return _place_of(node.target, node.args, node)
-
-
-def _place_of(target: Any, args: tuple[Any, ...], like: fx.Node) -> Any:
+def _place(target: Any, args: tuple[Any, ...], like: fx.Node) -> Any:
+    """What tells a node that would leave the order of elements as it is; None for any other."""
     tensor = tensor_of(like)
-    if name_of(target) not in RESHAPES or tensor is None:
-        return _key(target, args, like.kwargs)
-    source = args[0]
-    while name_of(source.target) in RESHAPES:
-        source = source.args[0]
-    return "reshaped", source, tuple(str(each) for each in tensor.shape)
+    return None if tensor is None or name_of(target) not in RESHAPES else _arranged(args[0], tensor)
 
 
-def _key(target: Any, args: Any, kwargs: Any) -> Any:
-    return target, _frozen(args), _frozen(kwargs)
+def _arranged(node: fx.Node, tensor: Tensor) -> Any:
+    """Where elements come from, if nothing but their size was changed, and the size they have now."""
+    while name_of(node.target) in RESHAPES:
+        node = node.args[0]  # type: ignore[assignment]
+    return "arranged", node, tuple(str(each) for each in tensor.shape)
 
 
 def _frozen(value: Any) -> Any:

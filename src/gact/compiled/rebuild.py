@@ -21,6 +21,8 @@ from .values import is_symbol, nbytes, tensor_of
 _ops = torch.ops.gact
 _NO_CHECK = "saved_tensor_with_no_vc_check"
 _LARGEST = 5.0
+_FAR = 60
+"""Readers that are so many nodes apart have a value decoded twice, so that it does not stay between the two."""
 
 
 class Rebuild:
@@ -41,7 +43,9 @@ class Rebuild:
         others = [node for name, node in self._inputs.items() if name not in saved]
         self._first = next(node for node in self._backward.nodes if node.op != "placeholder")
         self._anchor = others[0] if others else self._first
-        self._have: dict[fx.Node, fx.Node] = {}
+        self._have: dict[fx.Node, tuple[int, fx.Node]] = {}
+        self._at = 0
+        self._places_of = {node: place for place, node in enumerate(self._backward.nodes)}
         self._passed: dict[fx.Node, fx.Node] = {}
         self._handles: dict[fx.Node, fx.Node] = {}
         self._unread: set[fx.Node] = set(joint.saved)
@@ -64,6 +68,7 @@ class Rebuild:
         """Gives a reader what is held instead of what it reads."""
         if reading.argument not in reading.reader.all_input_nodes:
             return
+        self._at = self._places_of[reading.reader]
         if reading.need.kind == "shape" and not self._is_at_hand(reading.node):
             found = self._empty(reading.node, reading.reader)
         else:
@@ -90,9 +95,10 @@ class Rebuild:
 
     def _give(self, node: fx.Node, reader: fx.Node) -> fx.Node:
         """A node of backward for one of forward, made before a reader."""
-        found = self._have.get(node)
-        if found is not None:
-            return found
+        at, known = self._have.get(node, (-_FAR, None))
+        if known is not None and self._at - at <= _FAR:
+            self._have[node] = self._at, known
+            return known
         plan = self._plan
         if node in plan.packed:
             found = self._unpack(node, reader)
@@ -105,7 +111,7 @@ class Rebuild:
             found = self._pass(node)
         else:
             found = self._compute(node, reader)
-        self._have[node] = found
+        self._have[node] = self._at, found
         return found
 
     def _compute(self, node: fx.Node, reader: fx.Node) -> fx.Node:

@@ -77,13 +77,14 @@ class Receiver:
     ) -> Save:
         place = locate(x)
         assert place is not None, "compiled code packs dense tensors alone"
+        number = next(_numbers)
         is_data = shared and x.is_leaf and not x.requires_grad
         if not shared:
             # Compiled code writes to memory again without counting versions, so nobody else has this value.
-            place = place._replace(identity=(("compiled", next(_numbers)), *place.identity[1:]))
+            place = place._replace(identity=(("compiled", number), *place.identity[1:]))
         save = Save(x, place, saving_number(), step, self._packer.waiting)
         save.site, save.is_data = site, is_data
-        save.extent = extent_of(x) if shared and plain else (place.identity, int(plain * x.nbytes))
+        save.extent = extent_of(x) if shared and plain else (-1 - number, int(plain * x.nbytes))
         save.doubled = in_backward() and step.inner.is_reading()
         save.is_part = not shared
         holding = self._packer.holding
