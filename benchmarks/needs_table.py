@@ -69,6 +69,12 @@ CHOICES = {
     "_celu": ("its exponential, below 0", "groups of 8 bits at least if alpha is 1 or more; else kept"),
     "score_need": ("its exponential, in scores", "groups of 8 bits at least; kept where scores are large (CPU)"),
     "value_need": ("the value, linearly", "groups; kept where scores are large (CPU)"),
+    "_keys": (
+        "its exponential, in scores",
+        "groups of 8 bits until the noise is known, of 6 to 8 at least by the scores; kept where those are large (CPU)",
+    ),
+    "_values": ("the value, linearly", "groups; kept where scores are large (CPU)"),
+    "_output": ("its product with the gradient", "made again of what is held; kept where scores are large (CPU)"),
     "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
     "factor": ("the value, linearly", "groups; kept where the other factor comes from log-softmax"),
     "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),

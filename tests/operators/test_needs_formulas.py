@@ -15,6 +15,7 @@ from formulas import Pass, decoded, operators, passes
 from gact.operators import VALUE, need_of, prepare
 from gact.operators.bounds import between
 from gact.operators.forms import CLAMPED
+from gact.saved.origins import NARROW
 
 DTYPE = torch.float64
 SAMPLES = 4
@@ -85,7 +86,7 @@ def check_value(found, node, held, need):
         bent, size = curvature(found, held, lambda sign: tensor + sign * noise(tensor, SMALL))
         assert bent <= 10 * SMALL * size  # a jump is as large as the gradient
         return
-    if node.name() in CURVED or need.min_bits == 8 or need.form == "normalised":
+    if node.name() in CURVED or need.min_bits > NARROW or need.form == "normalised":
         bent, size = curvature(found, held, lambda sign: tensor + sign * noise(tensor, LARGE))
         less_bent, _ = curvature(found, held, lambda sign: tensor + sign * noise(tensor, SMALL))
         # A bend goes with the square of the step, a jump or a kink does not.

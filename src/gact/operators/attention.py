@@ -1,9 +1,11 @@
 """Fused attention and recurrent kernels.
 
 NOTE: Large scores
-Backward computes the probabilities again, as the exponential of scores less their exact logsumexp. At 8 bits a score is
-off by about 0.7 % of ``|q| |k| scale / sqrt(d)``, which is harmless for scores of some tens and not beyond. So on a
-CPU, where looking costs no waiting, queries and keys of large scores stay exact.
+Backward computes the probabilities again, as the exponential of scores less their exact logsumexp. At 8 bits a score
+is off by about 0.7 % of ``|q| |k| scale / sqrt(d)``, which is harmless for scores of some tens and not beyond. So on a
+CPU, where looking costs no waiting, queries and keys of large scores stay exact. Where the output is made again of what
+queries, keys and values decode to (``remat/attended.py``), the two belong together: then larger scores may be coded,
+and small ones in fewer bits.
 """
 
 from __future__ import annotations
@@ -16,12 +18,21 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from ..autograd.internals import FakeTensor
+from .forms import ATTENTION
 from .need import VALUE, WIDE, Need, entries, exact, merged
 
 _LARGEST = 5.0
 """Greatest ``|q| |k| scale / sqrt(d)`` of a head at which queries and keys of 8 bits will do."""
 _LARGE = exact("scores are large")
 _DECIDED = "gact scores"
+_ERROR = 1.8
+"""Deviation of a score in codes of one level, for each unit of ``|q| |k| scale / sqrt(d)``."""
+_MOST, _USUAL = 0.25, 0.035
+"""Greatest deviation of a score, and of most scores, where the output is made again. What a row's scores
+have in common does no harm there."""
+_WIDTHS = (6, 7, 8)
+_KEYS = tuple(Need("value", min_bits=bits, prior_bits=8) for bits in _WIDTHS)
+_OUTPUT = Need("value", form=ATTENTION)
 
 
 def score_need(node: Node, tensor: Tensor) -> Need:
@@ -38,27 +49,65 @@ def value_need(node: Node, tensor: Tensor) -> Need:
     return _LARGE if _has_large_scores(node) else VALUE
 
 
+def _keys(node: Node, tensor: Tensor) -> Need:
+    """Queries and keys of a kernel whose results can be made again: as many bits as their scores need."""
+    if not _is_made_again(node, tensor):
+        return score_need(node, tensor)
+    largest, usual = _scores(node)
+    step = _ERROR * max(largest / _MOST, usual / _USUAL)
+    return next((need for need in _KEYS if step <= (1 << need.min_bits) - 1), _LARGE)
+
+
+def _values(node: Node, tensor: Tensor) -> Need:
+    return value_need(node, tensor) if _keys(node, tensor) is _LARGE or not _is_made_again(node, tensor) else VALUE
+
+
+def _output(node: Node, tensor: Tensor) -> Need:
+    needed = _values(node, tensor)
+    return _OUTPUT if needed is VALUE and _is_made_again(node, tensor) else needed
+
+
+def _is_made_again(node: Any, tensor: Tensor) -> bool:
+    """Whether the kernel drew nothing, and its scores can be looked at."""
+    return tensor.device.type == "cpu" and type(tensor) is not FakeTensor and node._saved_dropout_p == 0
+
+
 def _has_large_scores(node: Node) -> bool:
-    """Whether some score may be large, looked at once for a node."""
-    known = cast(dict[str, bool], node.metadata)
+    """Whether some score may be too large for codes of 8 bits beside an exact logsumexp."""
+    return not _largest(node) <= _LARGEST
+
+
+def _largest(node: Node) -> float:
+    """What ``|q| |k| scale / sqrt(d)`` comes to at most."""
+    return _scores(node)[0]
+
+
+def _scores(node: Node) -> tuple[float, float]:
+    """``|q| |k| scale / sqrt(d)`` at most, and for keys less their mean on average; looked at once for a node."""
+    known = cast(dict[str, tuple[float, float]], node.metadata)
     if _DECIDED not in known:
-        known[_DECIDED] = _are_large(node)
+        known[_DECIDED] = _looked_at(node)
     return known[_DECIDED]
 
 
-def _are_large(node: Any) -> bool:
+def _looked_at(node: Any) -> tuple[float, float]:
     custom = getattr(node, "_raw_saved_tensors", None)
     saved = custom[:2] if custom else (node._raw_saved_query, node._raw_saved_key)
     waiting = (getattr(each.data, "packed", each.data) for each in saved)
     query, key = (getattr(save, "tensor", None) for save in waiting)
     if query is None or key is None:
-        return True  # one of the two is held already, by somebody else
+        return math.inf, math.inf  # one of the two is held already, by somebody else
     width = query.shape[-1]
-    scale = getattr(node, "_saved_scale", None) or getattr(node, "scale", None) or 1 / math.sqrt(width)
-    longest = [torch.linalg.vector_norm(each, dim=-1).amax(-1) for each in (query, key)]
+    factor = abs(getattr(node, "_saved_scale", None) or getattr(node, "scale", None) or 1 / math.sqrt(width))
+    factor /= math.sqrt(width)
+    lengths = [torch.linalg.vector_norm(each, dim=-1).float() for each in (query, key)]
+    longest = [each.amax(-1) for each in lengths]
+    # Of the keys less their mean, by the lengths of both.
+    energy = [each.square().mean(-1) for each in lengths]
+    energy[1] = (energy[1] - key.mean(-2).float().square().sum(-1)).clamp_(min=0)
     if longest[0].shape != longest[1].shape:  # heads that share their keys
-        longest = [each.amax() for each in longest]
-    return not float((longest[0] * longest[1]).amax()) * abs(scale) / math.sqrt(width) <= _LARGEST
+        longest, energy = [each.amax() for each in longest], [each.mean() for each in energy]
+    return float((longest[0] * longest[1]).amax()) * factor, math.sqrt(float((energy[0] * energy[1]).mean())) * factor
 
 
 _SCORES = """
@@ -68,7 +117,6 @@ _SCORES = """
     ScaledDotProductCudnnAttentionBackward0 query key
     ScaledDotProductEfficientAttentionBackward0 query key
     ScaledDotProductFlashAttentionBackward0 query key
-    ScaledDotProductFlashAttentionForCpuBackward0 query key
     ScaledDotProductFusedAttentionOverrideableBackward0 query key
 """
 
@@ -79,7 +127,6 @@ _VALUES = """
     ScaledDotProductCudnnAttentionBackward0 value output
     ScaledDotProductEfficientAttentionBackward0 value output
     ScaledDotProductFlashAttentionBackward0 value output
-    ScaledDotProductFlashAttentionForCpuBackward0 value output
     ScaledDotProductFusedAttentionOverrideableBackward0 value output
 """
 
@@ -122,7 +169,11 @@ _RECURRENT = """
     ThnnFusedLstmCellBackward0 input_gates hidden_gates cx input_bias hidden_bias result1 result2
 """
 
+_CPU = "ScaledDotProductFlashAttentionForCpuBackward0"
 FUSED = merged(
+    entries(_keys, f"{_CPU} query key"),
+    entries(_values, f"{_CPU} value"),
+    entries(_output, f"{_CPU} output"),
     entries(score_need, _SCORES),
     entries(value_need, _VALUES),
     entries(exact("logsumexp"), _LOGSUMEXPS),

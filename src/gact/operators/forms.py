@@ -17,6 +17,8 @@ LOGARITHMS = "log_probabilities"
 SLOPES = frozenset({"cosine", "sine", "tanh", "sigmoid"})
 MIDDLES = {"tanh": 0.0, "sigmoid": 0.5}
 """Of functions whose slope is a square less its distance from a number, that number."""
+ATTENTION = "attention"
+"""What a fused attention gives, which is made again of its arguments and not coded."""
 CLAMPED = frozenset({"hardswish", "prelu"})
 OWN = frozenset({LOGARITHMS}) | SLOPES | CLAMPED
 """Forms that give back what one kind of backward reads, and not the values."""

@@ -114,6 +114,9 @@ class Holding:
             return self.leave(save, "changed in place")
         region = save.region
         assert region is not None
+        if save.again is not None and save.again.bits >= needed.min_bits:
+            self._held.add_value(save.identity, save.again)
+            return self._share(save.again, save)
         transform = make(region, self._settings.group_size) if make is not None else None
         form = needed.form if transform is not None else ""
         save.middle = None if form else MIDDLES.get(needed.form)

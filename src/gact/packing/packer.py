@@ -14,11 +14,12 @@ from ..autograd.internals import DisableTorchFunction, is_wrapped
 from ..autograd.nodes import saving_number
 from ..codecs.base import Code
 from ..codecs.forms import Form
-from ..operators.forms import LOGARITHMS, form_of
+from ..operators.forms import ATTENTION, LOGARITHMS, form_of
 from ..operators.losses import LOG_PROBABILITIES, Notes
 from ..operators.need import VALUE, Need, exact
 from ..records import Decision, Settings, Site
 from ..remat import casts
+from ..remat.attended import attended
 from ..remat.recipes import Recipes
 from ..saved.boundaries import Boundaries
 from ..saved.held import HeldRegions
@@ -235,7 +236,11 @@ class Packer:
             needed = need(node, slot, region, save.is_data)
             # A custom function's backward might write to what it gets.
             save.shares = not isinstance(node, BackwardCFunction)
-            form = form_of(needed.form, node) if needed.form else None
+            form = None
+            if needed.form == ATTENTION:
+                save.again = attended(node, region)
+            elif needed.form:
+                form = form_of(needed.form, node)
             if needed.form == LOGARITHMS and form is not None:
                 self.probabilities.add(save, form, cast(Notes, node.metadata))
             else:

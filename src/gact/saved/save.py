@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..records import Site
+from .base import Held
 from .identity import Place
 from .kept import Copied, Kept
 from .ledger import Extent
@@ -48,12 +49,14 @@ class Save:
         source: Where that lies of which it is autocast's copy, if it is one.
         middle: The number from which its reader takes the squared distance, where it is coded as a value all the same.
         shares: Whether it may be given the tensor that another save of the region was given.
+        again: What makes it again from what its node holds, if anything does.
         missed: How often it was looked for in vain.
         result: What gives it back, once it is settled.
     """
 
     __slots__ = (
         "__weakref__",
+        "again",
         "asks",
         "doubled",
         "extent",
@@ -94,6 +97,7 @@ class Save:
         self.middle: float | None = None
         self.is_data: bool
         self.source: Place | None = None
+        self.again: Held | None = None
 
     @property
     def place(self) -> Site:
@@ -110,4 +114,4 @@ class Save:
     def settle(self, result: Kept | Copied | Packed) -> None:
         """Takes what gives the tensor back from now on, and lets go of the tensor."""
         self.result = result
-        self.tensor = self.region = None
+        self.tensor = self.region = self.again = None
