@@ -1,12 +1,16 @@
 """Advice: what is not as a user would want it, with what to do, on top of every output."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import gact
+from gact.precision.known import Known
+from gact.report.advice import advice_on
+from gact.report.rows import Figures
 
 pytestmark = pytest.mark.filterwarnings("ignore:gact compressed nothing")
 
@@ -78,11 +82,12 @@ def test_fused_recurrent_kernels():
     assert "mkldnn.flags(enabled=False)" in recurrent.remedy
 
 
-def test_compiled_code():
-    torch._dynamo.reset()
-    told = report(torch.compile(network(), backend="aot_eager"), torch.randn(512, 64))
-    assert {"coverage", "compiled"} <= set(codes(told))
-    torch._dynamo.reset()
+def test_compiled_code_that_nothing_tells_about():
+    kept = gact.Row("", "compiled", 0, 0, "keep", 0, 1, 0, 1 << 20, 1 << 20, "compiled")
+    coded = replace(kept, op="linear", codec="groups", bits=4, kept_bytes=1 << 17, reason="")
+    told = advice_on(Figures((kept, coded, coded)), Known(gact.Compressor()._settings), None)
+    assert [each.code for each in told] == ["compiled"]
+    assert told[0].text.startswith("1.00 of 3.00 MiB are saved by compiled code")
 
 
 def test_what_cannot_be_measured(monkeypatch):
