@@ -9,11 +9,9 @@ but for those of ``torch.utils.checkpoint`` and ``torch.compile``, which are kno
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType
 from typing import Any
 
 import torch
@@ -22,7 +20,6 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
-from ..autograd import pair
 from ..autograd.compiling import never_compiled
 from ..autograd.hooks import Hooks
 from ..autograd.inner import InnerPasses
@@ -35,14 +32,10 @@ from ..remat.rules import DERIVABLE
 from ..saved.boundaries import DECIDING, LEAVING, Boundaries
 from ..saved.probabilities import ENDING, Probabilities
 from ..saved.waiting import Waiting
+from .callers import function_of, is_of_schedule
 from .sites import Frame, Sites
 
-CHECKPOINT = "checkpoint"
-COMPILED = "compiled"
 SELECTIVE = "selective_checkpoint"
-_CHECKPOINT_FILE = torch.utils.checkpoint.__file__
-_COMPILED_FOLDER = os.path.join(os.path.dirname(torch.__file__), "_functorch", "")
-_FUNCTION_FILE = torch.autograd.function.__file__
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
 _GRADIENT = torch.autograd.grad
@@ -167,9 +160,12 @@ class Consumers(TorchFunctionMode):
         boundaries.note(func, args, kwargs)
 
     def _differentiate(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Runs ``torch.autograd.grad`` inside of forward. What its own nodes save is theirs and no op's."""
+        """Runs ``torch.autograd.grad`` inside of forward. What its own nodes save is theirs and no op's.
+
+        Pipeline schedules run the training's own backward passes with it, which are no part of forward.
+        """
         inner = self._inner
-        if inner is None:
+        if inner is None or is_of_schedule():
             return func(*args, **kwargs)
         inner.begin_gradient()
         try:
@@ -269,7 +265,7 @@ class Consumers(TorchFunctionMode):
             return None  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
-            op, self.has_run = _function(sys._getframe(2))
+            op, self.has_run = function_of(sys._getframe(2))
             if op is None:
                 return None
             call = frame.calls[op] = frame.calls.get(op, -1) + 1
@@ -290,18 +286,3 @@ class Consumers(TorchFunctionMode):
     def site(self, frame: Frame, op: str, call: int, slot: int) -> Site:
         """The site of a slot of such a call."""
         return self.sites.site(frame.path, op, call, slot)
-
-
-def _function(frame: FrameType) -> tuple[str | None, bool]:
-    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other.
-
-    And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
-    """
-    if frame.f_code.co_filename == pair.__file__ and frame.f_back is not None:
-        frame = frame.f_back
-    if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
-        frame = frame.f_back
-    code = frame.f_code
-    if code.co_filename == _CHECKPOINT_FILE:
-        return CHECKPOINT, code.co_name == "checkpoint"
-    return COMPILED if code.co_filename.startswith(_COMPILED_FOLDER) else None, False

@@ -30,11 +30,13 @@ from ..saved.parameters import Parameters
 from ..saved.parts import parts_of
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
+from ..saved.sharded import Sharded, local_of
 from ..saved.small import SMALL
 from ..saved.steps import Step, Steps
 from ..saved.waiting import MANY, Told, Waiting
+from .callers import CHECKPOINT, COMPILED
 from .comparing import codes_of, compares
-from .consumers import CHECKPOINT, COMPILED, Consumers
+from .consumers import Consumers
 from .holding import Holding, Widths
 from .offload import Offload
 from .policy import lossless, need, refusal
@@ -45,6 +47,7 @@ _SELECTED = Decision.keep("kept by selective checkpointing")
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
 _TABLE = exact("input of a checkpoint")
+_OF_THE_WHOLE = exact("a part of what is coded as a whole")
 _WEIGHED = exact("weighed by probabilities")
 
 
@@ -96,7 +99,7 @@ class Packer:
         self.boundaries = Boundaries(self._settle_boundary, self._count_cached)
         self.probabilities = Probabilities(self._settle_probabilities)
 
-    def pack(self, tensor: Tensor) -> Save | Kept | Copied:
+    def pack(self, tensor: Tensor) -> Save | Sharded | Kept | Copied:
         """What autograd gets to hold instead of a tensor."""
         step = self.current()
         consumers = self._consumers
@@ -121,7 +124,7 @@ class Packer:
                 self._offload.store.begin_step()
         return step
 
-    def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Kept | Copied:
+    def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Sharded | Kept | Copied:
         waiting, boundaries = self.waiting, self.boundaries
         if boundaries.is_open and not boundaries.belongs(saving_number()):
             boundaries.close()
@@ -132,6 +135,9 @@ class Packer:
             parts = parts_of(tensor)
             if parts and all(map(self._parameters.owns, parts)):
                 return self._leave_parameter(tensor, step)
+            local = local_of(tensor)
+            if local is not None and not refusal(local):
+                return self._pack_local(tensor, local, site, step)
             step.ledger.keep_parts(site or self._unnamed(), Decision.keep(refused), parts)
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
@@ -148,6 +154,16 @@ class Packer:
             step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor), tensor.untyped_storage())
             return Kept(tensor, step)
         return self._arrive(tensor, site, step)
+
+    def _pack_local(self, tensor: Tensor, local: Tensor, site: Site | None, step: Step) -> Sharded | Kept | Copied:
+        """Packs what this rank has of a tensor that is spread over ranks."""
+        if tensor.is_leaf and tensor.requires_grad:
+            return self._leave_parameter(tensor, step)
+        packed = self._pack(local, site, step)
+        if not isinstance(packed, Save):
+            return Kept(tensor, step)
+        packed.is_data, packed.is_local = tensor.is_leaf, True
+        return Sharded(packed, tensor)
 
     def _unnamed(self) -> Site:
         """The site of a save that is left alone before its node is known."""
@@ -236,6 +252,8 @@ class Packer:
             needed = need(node, slot, region, save.is_data)
             # A custom function's backward might write to what it gets.
             save.shares = not isinstance(node, BackwardCFunction)
+            if save.is_local and needed.form:
+                needed = _OF_THE_WHOLE
             form = None
             if needed.form == ATTENTION:
                 save.again = attended(node, region)

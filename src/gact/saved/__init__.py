@@ -8,5 +8,5 @@
 * ``steps``, ``ledger``: which saves belong together, and their bytes.
 * ``small``: below which size tensors stay as they are.
 * ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
-* ``unpacking``: the hook that gives a tensor back.
+* ``unpacking``: the hook that gives a tensor back. ``sharded``: one that is spread over ranks.
 """

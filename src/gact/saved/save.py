@@ -46,6 +46,7 @@ class Save:
         asks: Whether the tensor needs a gradient; set for inputs of checkpointed blocks.
         doubled: Whether a backward pass inside of forward saves it.
         is_data: Whether no op made it.
+        is_local: Whether it is this rank's part of a tensor.
         source: Where that lies of which it is autocast's copy, if it is one.
         middle: The number from which its reader takes the squared distance, where it is coded as a value all the same.
         shares: Whether it may be given the tensor that another save of the region was given.
@@ -63,6 +64,7 @@ class Save:
         "frame",
         "identity",
         "is_data",
+        "is_local",
         "is_part",
         "layout",
         "middle",
@@ -96,6 +98,7 @@ class Save:
         self.shares = False
         self.middle: float | None = None
         self.is_data: bool
+        self.is_local = False
         self.source: Place | None = None
         self.again: Held | None = None
 

@@ -1,0 +1,46 @@
+"""Parts of torch that run a custom Function or a backward pass of their own, told by the files they are in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+
+import torch
+import torch.utils.checkpoint
+
+from ..autograd import pair
+
+CHECKPOINT = "checkpoint"
+COMPILED = "compiled"
+_TORCH = os.path.dirname(torch.__file__)
+_CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_COMPILED_FOLDER = os.path.join(_TORCH, "_functorch", "")
+_SCHEDULES = os.path.join(_TORCH, "distributed", "pipelining", "")
+_FUNCTION_FILE = torch.autograd.function.__file__
+_GRADIENT_FILE = torch.autograd.__file__
+
+
+def function_of(frame: FrameType) -> tuple[str | None, bool]:
+    """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other.
+
+    And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
+    """
+    if frame.f_code.co_filename == pair.__file__ and frame.f_back is not None:
+        frame = frame.f_back
+    if frame.f_code.co_filename == _FUNCTION_FILE and frame.f_back is not None:
+        frame = frame.f_back
+    code = frame.f_code
+    if code.co_filename == _CHECKPOINT_FILE:
+        return CHECKPOINT, code.co_name == "checkpoint"
+    return COMPILED if code.co_filename.startswith(_COMPILED_FOLDER) else None, False
+
+
+def is_of_schedule() -> bool:
+    """Whether a pipeline schedule has called the ``torch.autograd.grad`` that runs now."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != _GRADIENT_FILE:
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_filename == _GRADIENT_FILE:
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_SCHEDULES)
