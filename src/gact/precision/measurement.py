@@ -22,7 +22,7 @@ from ..saved.ledger import Ledger
 from .comparison import Comparison
 from .findings import Finding, Result, Sample, Totals
 from .fine import Fine
-from .graph import Leaf, Roots, leaves_of
+from .graph import Leaf, Roots, leaves_of, nodes_of
 from .grouping import Member
 from .objective import weights
 from .probe import Probe
@@ -113,7 +113,12 @@ class Measurement:
         Raises:
             RefusedError: If the graph does not bear further backward passes.
         """
-        pending = [site for site, sample in self._samples.items() if site not in self._measured and sample.alive()]
+        numbers = {node._sequence_nr() for node in nodes_of(roots)}
+        pending = [
+            site
+            for site, sample in self._samples.items()
+            if site not in self._measured and not sample.readers.isdisjoint(numbers) and sample.alive()
+        ]
         leaves = leaves_of(roots) if pending else []
         if not leaves:
             return Result({}, math.nan, 0, totals)
