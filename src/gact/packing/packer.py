@@ -30,7 +30,7 @@ from ..saved.parameters import Parameters
 from ..saved.parts import parts_of
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
-from ..saved.sharded import Sharded, local_of
+from ..saved.sharded import Sharded, local_of, whole_of
 from ..saved.small import SMALL
 from ..saved.steps import Step, Steps
 from ..saved.waiting import MANY, Told, Waiting
@@ -137,7 +137,7 @@ class Packer:
                 return self._leave_parameter(tensor, step)
             local = local_of(tensor)
             if local is not None and not refusal(local):
-                return self._pack_local(tensor, local, site, step)
+                return whole_of(self._pack(local, site, step), tensor, step)
             step.ledger.keep_parts(site or self._unnamed(), Decision.keep(refused), parts)
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
@@ -154,16 +154,6 @@ class Packer:
             step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor), tensor.untyped_storage())
             return Kept(tensor, step)
         return self._arrive(tensor, site, step)
-
-    def _pack_local(self, tensor: Tensor, local: Tensor, site: Site | None, step: Step) -> Sharded | Kept | Copied:
-        """Packs what this rank has of a tensor that is spread over ranks."""
-        if tensor.is_leaf and tensor.requires_grad:
-            return self._leave_parameter(tensor, step)
-        packed = self._pack(local, site, step)
-        if not isinstance(packed, Save):
-            return Kept(tensor, step)
-        packed.is_data, packed.is_local = tensor.is_leaf, True
-        return Sharded(packed, tensor)
 
     def _unnamed(self) -> Site:
         """The site of a save that is left alone before its node is known."""

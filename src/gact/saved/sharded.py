@@ -13,19 +13,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .kept import Kept
 from .save import Save
 from .steps import Step
 from .unpacking import unpack
 
 
 def local_of(tensor: Tensor) -> Tensor | None:
-    """What this rank has of a tensor that is spread over ranks; None for any other."""
+    """What this rank has of a tensor that is spread over ranks and no leaf that needs a gradient; None for others."""
     package = sys.modules.get("torch.distributed.tensor")  # nobody has such a tensor who has not imported it
-    if package is None or type(tensor) is not package.DTensor:
+    if package is None or type(tensor) is not package.DTensor or (tensor.is_leaf and tensor.requires_grad):
         return None
     with torch.no_grad():
         local: Tensor = tensor.to_local().detach()  # type: ignore[attr-defined]
     return local
+
+
+def whole_of(packed: Any, tensor: Tensor, step: Step) -> Sharded | Kept:
+    """What autograd gets to hold for a tensor whose local part was packed.
+
+    Args:
+        packed: What the local part is held as.
+        tensor: The tensor.
+        step: The step it belongs to.
+    """
+    if not isinstance(packed, Save):
+        return Kept(tensor, step)
+    packed.is_data, packed.is_local = tensor.is_leaf, True
+    return Sharded(packed, tensor)
 
 
 class Sharded:
