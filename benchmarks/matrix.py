@@ -86,9 +86,14 @@ def environment(folder: Path, python: str, torch: str) -> Path:
     archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True).stdout
     subprocess.run(["tar", "xf", "-", "-C", source], input=archive, check=True)
     path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    options = {"env": {**os.environ, "PATH": path, "GACT_REQUIRE_EXTENSION": "1"}}
+    options = {"env": {**_surroundings(), "PATH": path, "GACT_REQUIRE_EXTENSION": "1"}}
     run([*pip, "--no-build-isolation", f"torch=={torch}", "-e", f"{source}[dev]"], **options)
     return own
+
+
+def _surroundings() -> dict[str, str]:
+    """The variables of this process but those that would have another package tested than the installed one."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
 
 def outcomes(report: Path) -> dict[str, int]:
@@ -107,7 +112,7 @@ def tested(python: Path, source: Path, tests: Sequence[str], jobs: str) -> dict[
         report = Path(folder) / "report.xml"
         command = [str(python), "-m", "pytest", "-n", jobs, f"--junitxml={report}", *tests]
         print("+", *command, flush=True)
-        subprocess.run(command, cwd=source, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+        subprocess.run(command, cwd=source, env={**_surroundings(), "OMP_NUM_THREADS": "1"}, check=False)
         return outcomes(report)
 
 
