@@ -8,11 +8,12 @@ made when something of it is asked for: the model is there by then.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
+from .forks import new_reentrant_lock
+
 _STATE = "_made_of"
-_making = threading.RLock()
+_making = new_reentrant_lock()
 
 
 class MadeLate:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import weakref
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .autograd.passes import Pass, unwatch, watch
+from .forks import new_lock
 from .notices import Notices
 from .precision.aside import preserved_state
 from .precision.controller import Controller
@@ -42,7 +42,7 @@ class Measuring:
         self._model = model
         self._controller = controller
         self._notices = notices
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._watch: _Watch | None = None
 
     def begin_step(self, step: Step, before: Ledger) -> None:

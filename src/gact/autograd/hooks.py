@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch.autograd.graph import disable_saved_tensors_hooks
 
+from ..forks import new_lock
 from . import pair as pairs
 from .compiling import never_compiled
 from .internals import hooks_refusal, pop_hooks, push_hooks, top_hooks
@@ -133,7 +134,7 @@ class Hooks:
 class _Open(threading.local):
     """Our active pairs on this thread, and the replacement of torch's switch while any thread has one."""
 
-    _lock = threading.Lock()
+    _lock = new_lock()
     _anywhere: ClassVar[set[Hooks]] = set()
 
     def __init__(self) -> None:

@@ -20,6 +20,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils.hooks import RemovableHandle
 
+from ..forks import new_lock
 from .compiling import never_compiled
 
 
@@ -73,7 +74,7 @@ class _Hooks:
     """The two hooks, which are registered while there is a follower on any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._followers: set[Follower] = set()
         before, after = (RemovableHandle(OrderedDict()).id for _ in range(2))  # numbers of ours alone
         self._places: tuple[tuple[dict[int, Any], int, Any], ...] = (

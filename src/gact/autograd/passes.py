@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from ..forks import new_reentrant_lock
 from .inner import in_backward
 from .internals import backward_engine, set_backward_engine, transform_level
 from .interrupts import finish
@@ -74,7 +75,7 @@ class _Watched:
     """The watchers, and the function that stands in for torch's meanwhile."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a weak reference may die while the lock is held
+        self._lock = new_reentrant_lock()  # a weak reference may die while the lock is held
         self._watchers: dict[int, tuple[weakref.ref[object], Watcher]] = {}
         self._busy: set[int] = set()
         self._ours: _Engine | None = None

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..autograd.internals import tree_flatten, tree_unflatten
 from ..autograd.opening import Opened, gravest
+from ..forks import new_lock
 from .blocks import find_blocks
 
 Contexts = tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]
@@ -60,7 +61,7 @@ class Checkpointing:
         self._contexts = contexts
         self.blocks = find_blocks(model, names)
         self._here = _Here()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._entries: set[object] = set()
         self._swapped = Opened()
 

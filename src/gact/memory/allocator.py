@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from dataclasses import dataclass
 
 from torch import nn
 
 from ..checks import check_count
+from ..forks import new_lock
 from ..ops import cpu
 
 ENVIRONMENT = "GACT_ALLOCATOR"
@@ -57,7 +57,7 @@ class AllocatorStatus:
 
 
 class _State:
-    lock = threading.Lock()
+    lock = new_lock()
     enabled = False
     decided = False
     reason = (

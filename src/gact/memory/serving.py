@@ -13,20 +13,20 @@ ours is put in once, with the first compressor of a model on the CPU, and does n
 
 from __future__ import annotations
 
-import threading
 from typing import Any, ClassVar
 
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from ..forks import new_lock
 from .allocator import follow_environment, is_for_steps_of, serve_steps
 
 
 class _Process:
     """The contexts that are open in the whole process, and the hook that sees optimizers."""
 
-    lock = threading.Lock()
+    lock = new_lock()
     contexts: ClassVar[set[object]] = set()
     hook: RemovableHandle | None = None
     served: object | None = None

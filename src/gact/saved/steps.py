@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ..autograd.inner import InnerPasses, in_backward
 from ..codecs.groups import Groups
+from ..forks import new_lock
 from ..operators.need import Need
 from ..records import Site
 from .base import Held
@@ -90,7 +90,7 @@ class Steps:
         self._measurer = measurer
         self.ledger = Ledger()
         self._alive: weakref.ref[Step] | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def current(self) -> Step:
         """The step that a save of now belongs to. Hold it with what is packed."""

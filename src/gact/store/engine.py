@@ -26,6 +26,7 @@ import threading
 import weakref
 from pathlib import Path
 
+from ..forks import new_reentrant_lock
 from .base import Parts
 from .errors import StoreError, damaged, store_error
 from .extents import Extents
@@ -70,7 +71,7 @@ class Engine:
         self.directory = directory
         self.file = SpillFile(directory, STAGING_BYTES)
         self.order: Order[Entry] = Order()
-        self._lock = threading.RLock()
+        self._lock = new_reentrant_lock()
         self.changed = threading.Condition(self._lock)
         self.waiting = 0
         self.failure: StoreError | None = None

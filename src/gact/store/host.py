@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..forks import new_lock
 from .base import Parts
 from .device import Held
 from .prefetch import Order, Place
@@ -104,7 +104,7 @@ class HostStore:
         self._order: Order[HostTicket] = Order()
         self._limit = prefetch_bytes
         self._coming: weakref.WeakSet[HostTicket] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def put(self, parts: Parts) -> HostTicket | Held:
         """Starts to move dense tensors to the host; returns at once."""
