@@ -261,9 +261,44 @@ def test_what_is_linear_is_right_as_it_is(op):
     assert error.sum().abs() <= 4 * values.flatten(1).sum(1).std() / SEEDS**0.5
 
 
-KINKS = {
+SIDES = {
     "leaky relu": F.leaky_relu,
-    "relu6": F.relu6,
+    "relu6": lambda x: F.relu6(x * 2.5),
+    "relu6 in place": lambda x: F.relu6(x * 2.5, inplace=True),
+    "hardtanh from zero": lambda x: F.hardtanh(x, 0.0, 2.5),
+}
+
+
+@pytest.mark.parametrize("op", SIDES.values(), ids=SIDES)
+def test_a_kink_whose_side_is_held_is_rebuilt_from_narrow_codes(op):
+    """Sides and bounds are exact, and on each side the op is linear."""
+    torch.manual_seed(0)
+    x = activation(torch.randn(64, 64))
+    results = []
+
+    def run():
+        torch.manual_seed(1)
+        results[:] = [of_saved(op)(x)]
+        return results[0]
+
+    assert isinstance(packed(rounded(run, 3))[0], Derived)
+    values = torch.stack([held(rounded(run, 3, seed))[0].detach().double() for seed in range(SEEDS)])
+    exact = results[0].detach()
+    error = values.mean(0) - exact
+    assert error.square().sum() <= 1.04 * values.var(0).sum() / SEEDS
+    if op is not F.leaky_relu:
+        bounds = (exact == exact.amax()) | (exact == 0)
+        assert torch.equal(values[0][bounds], exact[bounds].double())
+        assert not torch.equal(values[0], exact.double())
+
+
+def test_a_bound_that_most_elements_reach_is_not_rebuilt():
+    torch.manual_seed(0)
+    x = activation(torch.randn(64, 64))
+    assert not isinstance(packed(rounded(lambda: of_saved(lambda x: F.hardtanh(x, 0.0, 0.1))(x), 3))[0], Derived)
+
+
+KINKS = {
     "hardtanh": F.hardtanh,
     "hardsigmoid": F.hardsigmoid,
     "curve of a sum with its transpose": lambda x: F.gelu(x + x.transpose(0, 1)),

@@ -89,9 +89,14 @@ class Mask:
         """Bytes held."""
         return int(self.codes.nbytes)
 
-    def apply_(self, x: Tensor) -> None:
-        """Multiplies a tensor that has the region's elements in the same order by ``on`` or ``off``, in place."""
-        _apply(x, self.codes, self.test.off, self.test.on)
+    def apply_(self, x: Tensor, factors: tuple[float, float] | None = None) -> None:
+        """Multiplies a tensor that has the region's elements in the same order by ``off`` or ``on``, in place.
+
+        Args:
+            x: The tensor.
+            factors: Two other numbers, for bits of 0 and of 1.
+        """
+        _apply(x, self.codes, *((self.test.off, self.test.on) if factors is None else factors))
 
     def loaded(self) -> Mask:
         """The code itself: its data is where the region was."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..codecs.chunks import flat_of
 from ..codecs.fused import DTYPES, Pass
 from ..codecs.layout import Layout
 from ..records import Decision
@@ -122,12 +123,14 @@ class Derived:
         return None
 
     def _masked(self) -> Tensor:
-        """The first source times the mask."""
-        source, mask = self.sources
+        """The first source times the mask, or the bound that it reached."""
+        source, mask, *reached = self.sources
         value = source.value()
         fits = source.is_fresh and value.dtype is self.made.dtype
         target = value if fits else value.to(self.made.dtype, copy=True)
-        mask.mask_(target)
+        mask.mask_(target, self.rebuild.factors)
+        if self.rebuild.high is not None:
+            flat_of(target).index_fill_(0, reached[0].value().long(), self.rebuild.high)
         return target
 
     def _made(self) -> Tensor:

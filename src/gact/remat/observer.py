@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autograd.internals import transform_level
+from ..autograd.internals import FakeTensor, transform_level
+from ..codecs.chunks import flat_of
 from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
-from ..saved.kept import Kept
+from ..saved.kept import Copied, Kept
 from ..saved.parameters import PLAIN
 from ..saved.small import Small
 from . import rules
@@ -21,6 +22,8 @@ Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
 _COPY_SHARE = 16
 """A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
+_FEW_REACHED, _MOST_PLACES = 64, 2**31
+"""One in so many elements may have reached a bound, for half a bit each; places are numbers of 32 bits."""
 
 
 class Observer:
@@ -110,6 +113,8 @@ class Observer:
         if making.rebuild.masked:
             mask = self._recipes.last_mask
             links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
+        if making.rebuild.high is not None:
+            links.append(_reached(result, making.rebuild.high))
         if making.statistics:
             links.extend(_statistics(result))
         found = [link for link in links if link is not None]
@@ -128,6 +133,16 @@ class Observer:
 def _is_small(source: Tensor, result: Tensor) -> bool:
     """Whether a source may be copied for the sake of rebuilding a result."""
     return source.layout is torch.strided and source.nbytes * _COPY_SHARE <= result.nbytes
+
+
+def _reached(result: Tensor, bound: float) -> Link | None:
+    """Where a result has reached a bound, exactly; None if that is in many places, or looking would wait."""
+    if result.device.type != "cpu" or type(result) is FakeTensor:
+        return None
+    reached = flat_of(result.detach()) >= bound
+    if int(torch.count_nonzero(reached)) * _FEW_REACHED > result.numel() or result.numel() > _MOST_PLACES:
+        return None
+    return Link(Copied(reached.nonzero()[:, 0].to(torch.int32), None), None, 0)
 
 
 def _statistics(result: Tensor) -> list[Link | None]:

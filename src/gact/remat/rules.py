@@ -31,7 +31,7 @@ _KINDS = {
     "kink": ["selu", "hardswish", "hardsigmoid", "leaky_relu", "relu6", "hardtanh"],
 }
 _INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
-_MASKED = "relu relu_ dropout"
+_MASKED = "relu relu_ dropout relu6 hardtanh leaky_relu"
 
 
 def _functions(names: Iterable[str]) -> dict[Callable[..., Any], str]:
@@ -53,7 +53,7 @@ INPLACE = {function: _INPLACE[name] for function, name in _functions(_INPLACE).i
 """Ops that overwrite their input, and the op that is run again in their place."""
 
 MASKED = _functions(_MASKED.split())
-"""Ops whose result is their input times a mask that they save."""
+"""Ops whose result is their input times a mask that they save, or a bound."""
 
 _STATED: dict[Callable[..., Any], tuple[Callable[..., Tensor], str]] = {}
 """Custom ops with what makes their result and their kind: see ``registry.py``."""
@@ -70,6 +70,9 @@ class Rebuild:
         overwrite: Makes the same in the memory of the first source, which has its size and dtype; None if the op
             cannot.
         masked: Whether the result is the first source times the second, a mask; ``make`` is not used then.
+        factors: What the first source is multiplied by where the mask's bit is 0 and where it is 1, if not by what the
+            mask stands for.
+        high: What the result is where it reached an upper bound; a last source tells where. None without such a bound.
         adds: Whether it is the sum of two sources.
         casts: Whether it is the first source in another dtype.
         lines: Factors and shifts that make it of the first source, from the layout and the other sources; None if it
@@ -82,6 +85,8 @@ class Rebuild:
     make: Callable[..., Tensor]
     overwrite: Callable[..., Tensor] | None = None
     masked: bool = False
+    factors: tuple[float, float] | None = None
+    high: float | None = None
     adds: bool = False
     casts: bool = False
     lines: Callable[..., Lines | None] | None = None
@@ -90,7 +95,7 @@ class Rebuild:
     @property
     def passes(self) -> bool:
         """Whether it may be part of one pass over codes."""
-        return self.masked or self.adds or self.casts or self.lines is not None
+        return (self.masked and self.factors is None) or self.adds or self.casts or self.lines is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +125,13 @@ def making(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     """
     if func in _STATED:
         return _stated(*_STATED[func], args, kwargs)
+    if func in MASKED:
+        return _masked(MASKED[func], func, args, kwargs)
     if func in POINTWISE:
         return _pointwise(POINTWISE[func], func, args, kwargs)
     if func in INPLACE:
         name = INPLACE[func]
         return _pointwise(name, getattr(Tensor, name), args, kwargs, inplace=True)
-    if func in MASKED:
-        name = MASKED[func]
-        inplace = name.endswith("_") or bool(argument((args, kwargs), 3 if name == "dropout" else 1, "inplace", False))
-        return Making(_MASK, [args[0]], inplace=inplace)
     name = _NORMS[func]
     affine = [argument((args, kwargs), position, key, None) for position, key in _AFFINE[name]]
     if affine[0] is None and affine[1] is not None:
@@ -158,6 +161,26 @@ def _stated(make: Callable[..., Tensor], kind: str, args: tuple[Any, ...], kwarg
     positional = [_template(value, sources) for value in args]
     named = {name: _template(value, sources) for name, value in kwargs.items()}
     return Making(Rebuild(partial(_run, make, positional, named), kind=kind), sources)
+
+
+def _masked(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making | None:
+    """How an op makes its result that saves on which side of a bound its input lies, or what was dropped."""
+    given = (args, kwargs)
+    inplace = name.endswith("_") or bool(argument(given, _PLACE_OF_INPLACE.get(name, 1), "inplace", False))
+    rebuild = _MASK
+    if name == "leaky_relu":
+        rebuild = Rebuild(torch.mul, masked=True, factors=(float(argument(given, 1, "negative_slope", 0.01)), 1.0))
+    elif name in ("relu6", "hardtanh"):
+        relu6 = name == "relu6"
+        low = 0.0 if relu6 else argument(given, 1, "min_val", -1.0)
+        high = 6.0 if relu6 else argument(given, 2, "max_val", 1.0)
+        if low != 0 or not high > 0:
+            return None if inplace else _pointwise(name, func, args, kwargs)
+        rebuild = Rebuild(torch.mul, masked=True, factors=(0.0, 1.0), high=float(high))
+    return Making(rebuild, [args[0]], inplace=inplace)
+
+
+_PLACE_OF_INPLACE = {"dropout": 3, "hardtanh": 3, "leaky_relu": 2}
 
 
 class _Slot:

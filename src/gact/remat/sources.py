@@ -75,11 +75,11 @@ class Source:
         move: Callable[[Encoded | None, float], Held] | None = getattr(self.held, "moved", None)
         return self if move is None or not self.roots else Source(move(root, times), self.layout)
 
-    def mask_(self, x: Tensor) -> None:
-        """Multiplies a tensor by this source, a mask of its elements."""
+    def mask_(self, x: Tensor, factors: tuple[float, float] | None = None) -> None:
+        """Multiplies a tensor by this source, a mask of its elements, or by two numbers where its bit is 0 and 1."""
         assert self.layout is not None
         if isinstance(self.held, Encoded):
-            self.held.mask_(x, self.layout)
+            self.held.mask_(x, self.layout, factors)
         else:
             x.mul_(self.value())
 

@@ -79,10 +79,10 @@ class Encoded:
         code = self.code
         return Pass.over(cast(Decoded, code)) if code.name == Groups.name and code.dtype in DTYPES else None
 
-    def mask_(self, x: Tensor, layout: Layout) -> None:
-        """Multiplies a tensor of that layout by a mask, in place."""
+    def mask_(self, x: Tensor, layout: Layout, factors: tuple[float, float] | None = None) -> None:
+        """Multiplies a tensor of that layout by a mask, in place; by two numbers where its bit is 0 and 1 if given."""
         code = self.code.loaded()
         if isinstance(code, Mask):
-            code.apply_(x)
+            code.apply_(x, factors)
         else:
             x.mul_(self.decode(layout))
