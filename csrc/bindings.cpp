@@ -1,5 +1,9 @@
 #include "bindings.h"
 
+#ifndef STABLE_TORCH_ERROR_CODE_CHECK  // a name of torch 2.12; before, the same macro has the other one
+#define STABLE_TORCH_ERROR_CODE_CHECK(call) TORCH_ERROR_CODE_CHECK(call)
+#endif
+
 namespace gact {
 
 Tensor empty(const int64_t* size, const int64_t* stride, size_t dims, ScalarType dtype) {
