@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import Protocol, cast
@@ -233,7 +234,8 @@ class Holding:
         return Packed(held, save.layout, step, save.shares)
 
     def _add(self, encoded: Encoded, needed: Need, save: Save, form: str) -> None:
-        """Takes a new code for the region of a save, which others may share."""
+        """Takes a new code for the region of a save, which others may share once it is where it stays."""
+        self._place(encoded, save)
         if needed.kind == "value":
             self._held.add_value(save.identity, encoded, form)
             encoded.owner = save.place
@@ -245,7 +247,9 @@ class Holding:
 
     def take(self, save: Save, code: Code) -> None:
         """Holds a save in a code that gives nobody else what he needs of the region."""
-        self._record(Encoded(code), save)
+        encoded = Encoded(code)
+        self._place(encoded, save)
+        self._record(encoded, save)
 
     def rules_keep(self, saves: Iterable[Save]) -> bool:
         """Whether the user's rules keep one of some saves exactly."""
@@ -254,12 +258,14 @@ class Holding:
         found = [self._rules.of(save.place, save.tensor) for save in saves if save.site and save.tensor is not None]
         return any(rule is not None and rule.keep for rule in found)
 
+    def _place(self, encoded: Encoded, save: Save) -> None:
+        """Puts a new code into the store, if it is to go there."""
+        if self._offload is not None and encoded.code.nbytes and save.tensor is not None:
+            encoded.code = self._offload.code(cast(Movable, encoded.code), save.place, save.tensor)
+
     def _record(self, encoded: Encoded, save: Save) -> None:
-        tensor, ledger, site = save.tensor, save.step.ledger, save.place
+        tensor, ledger, site, code = save.tensor, save.step.ledger, save.place, encoded.code
         assert tensor is not None
-        if self._offload is not None and encoded.code.nbytes:
-            encoded.code = self._offload.code(cast(Movable, encoded.code), site, tensor)
-        code = encoded.code
         plain = ledger.plain(save.extent, tensor.untyped_storage())
         ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         self.compressed += 1
@@ -280,7 +286,8 @@ class Holding:
     def _quantize(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
         """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
         site, step, settings = save.place, save.step, self._settings
-        measurement = step.measurement
+        # A measurement rounds codes anew while another thread may read its own.
+        measurement = step.measurement if step.thread == threading.get_ident() else None
         bits = self._controller.width(site, needed)
         measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))

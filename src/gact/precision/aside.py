@@ -6,12 +6,15 @@ import contextlib
 import gc
 import random
 import sys
+import time
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ..autograd.internals import set_version
+
+_LONG = 1000.0
 
 
 @contextlib.contextmanager
@@ -62,7 +65,8 @@ def _retained_gradients() -> Iterator[None]:
 
     A graph does not tell which tensors those are, but whoever wants to read their ``grad`` holds them in Python.
     """
-    found = [each for each in gc.get_objects() if issubclass(type(each), Tensor) and each.retains_grad]
+    with _without_other_threads():
+        found = [each for each in gc.get_objects() if issubclass(type(each), Tensor) and each.retains_grad]
     retained = [(each, each.grad) for each in found]
     for each in found:
         each.grad = None
@@ -71,3 +75,19 @@ def _retained_gradients() -> Iterator[None]:
     finally:
         for each, gradient in retained:
             each.grad = gradient
+
+
+@contextlib.contextmanager
+def _without_other_threads() -> Iterator[None]:
+    """Has Python switch to no other thread meanwhile.
+
+    The collector knows objects that another thread is about to make. A tuple that somebody refers to before it is
+    complete cannot grow any more: the other thread would get a ``SystemError``.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_LONG)
+    try:
+        time.sleep(2 * interval)  # who has asked for his turn gets it
+        yield
+    finally:
+        sys.setswitchinterval(interval)

@@ -71,7 +71,7 @@ class Known:
 
     def _resize(self, ledger: Ledger) -> None:
         """Replaces the sizes of the measured step by those of another, which may have been part of a batch."""
-        self._totals = Totals(ledger.plain_bytes, ledger.kept_bytes - self._sightings.coded)
+        self._totals = Totals(ledger.plain_bytes, max(ledger.kept_bytes - self._sightings.coded, 0))
         for site, numels in self._sightings.numels().items():
             finding = self.findings[site]
             # Noise goes by the mean range, as it is relative to the gradient, which grows as well.

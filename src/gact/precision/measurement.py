@@ -205,7 +205,7 @@ class Measurement:
         for site, sample in self._samples.items():
             bits = 0 if site in self._measured else sample.bits
             fixed -= sum(code_bytes(numel, finer(sample.bits)) - code_bytes(numel, bits) for numel in sample.numels)
-        return replace(totals, fixed=fixed)
+        return replace(totals, fixed=max(fixed, 0))  # codes that were moved elsewhere are not held
 
     def _round(self, site: Site, trial: int = 0) -> None:
         """Has a site rounded to the width it has; other trials are other random numbers."""

@@ -81,8 +81,8 @@ class Probe:
     def _run(self) -> list[Tensor | None]:
         self.passes += 1
         read: list[Tensor | None] = [None] * len(self._leaves)
-        handles = [leaf.register_hook(self._reader(read, index)) for index, leaf in enumerate(self._leaves)]
         started: list[int] = []
+        handles = [leaf.register_hook(self._reader(read, index, started)) for index, leaf in enumerate(self._leaves)]
         handles += [node.register_prehook(lambda _: _start(started)) for node in self._roots.nodes]
         _callers.add(threading.get_ident())
         try:
@@ -100,8 +100,10 @@ class Probe:
                 handle.remove()
         return read
 
-    def _reader(self, read: list[Tensor | None], index: int) -> Callable[[Tensor], Tensor]:
+    def _reader(self, read: list[Tensor | None], index: int, started: list[int]) -> Callable[[Tensor], Tensor]:
         def hook(gradient: Tensor) -> Tensor:
+            if graph_task() not in started:
+                return gradient  # of a pass that another thread runs over the same leaves
             read[index], self._numel[index] = _sample(gradient, SAMPLES)
             if self._kept is not None:
                 self._kept[index], _ = _sample(gradient, _KEPT)
@@ -151,19 +153,22 @@ class Snapshot:
         if not self._fits:
             yield
             return
-        handles = []
+        started: list[int] = []
+        handles = [node.register_prehook(lambda _: started.append(graph_task())) for node in roots.nodes]
         for index, reference in enumerate(self._leaves):
             leaf = reference()
             if leaf is not None and leaf.requires_grad:
-                handles.append(leaf.register_hook(self._reader(index)))
+                handles.append(leaf.register_hook(self._reader(index, started)))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _reader(self, index: int) -> Callable[[Tensor], None]:
+    def _reader(self, index: int, started: list[int]) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
+            if graph_task() not in started:
+                return  # of a pass that another thread runs over the same leaves
             self._next[index], self._numel[index] = _sample(gradient, _KEPT)
 
         return hook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import Protocol
 
@@ -54,9 +55,10 @@ class Step:
         measurement: What is measured in it; None in an ordinary step.
         sharing: The tensor that its backward pass keeps for its next reader.
         inner: What is known of backward passes inside of forward.
+        thread: The thread that has begun it: what others save in it meanwhile is not measured.
     """
 
-    __slots__ = ("__weakref__", "inner", "ledger", "measurement", "number", "sharing", "used")
+    __slots__ = ("__weakref__", "inner", "ledger", "measurement", "number", "sharing", "thread", "used")
 
     def __init__(self, number: int, inner: InnerPasses) -> None:
         self.number = number
@@ -64,6 +66,7 @@ class Step:
         self.ledger = Ledger()
         self.measurement: Measurement | None = None
         self.sharing = Sharing(self.ledger)
+        self.thread = threading.get_ident()
         self.used = False
 
 
