@@ -17,14 +17,22 @@ def mebibytes(size: float) -> str:
     return f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
 
 
+def printable(text: str) -> str:
+    """A text whose control characters are escaped, since the names of modules may come from anywhere."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int], rule: bool = False) -> str:
-    """Rows of cells as lines of columns that are padded to equal width.
+    """Rows of cells as lines of columns that are padded to equal width; control characters in them are written out.
 
     Args:
         rows: The head, and all other rows.
         numbers: Columns that are padded on the left.
         rule: Whether a line of dashes follows the head.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     sides = [">" if at in numbers else "<" for at in range(len(widths))]
     cells = [*rows[:1], *([["-" * width for width in widths]] if rule else []), *rows[1:]]

@@ -450,3 +450,14 @@ def test_the_figures_for_dashboards():
         f"gact {kept} of {plain} MiB ({report.ratio:.1f}x), {figures['gact/bits']:.1f} bits, noise {report.noise:.0e}"
     )
     assert c.status() == expected
+
+
+def test_control_characters_in_names_are_written_out():
+    model = torch.nn.Sequential()
+    model.add_module("a\x1b[31m\nb", torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.Tanh()))
+    c = gact.Compressor(model, bits=4, min_bytes=0, adaptive=False)
+    with c:
+        loss = model(torch.randn(64, 64)).sum()
+    text = str(c.report())
+    assert r"a\x1b[31m\nb.0" in text.replace("*", "0") or r"a\x1b[*m\nb.*" in text, loss
+    assert all(each.isprintable() or each == "\n" for each in text)
