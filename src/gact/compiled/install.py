@@ -22,6 +22,7 @@ from . import handles  # noqa: F401 - registers the operators
 from .choice import Choice
 from .joint import Joint
 from .rebuild import Rebuild
+from .values import is_symbol, tensor_of
 from .written import write_out
 
 _NAME = "maybe_inline_graph_saved_tensors_hooks"
@@ -81,7 +82,8 @@ def _install() -> None:
             original(fw_module, bw_module, num_inner_fwd_outputs, inner_meta, aot_config, static_input_indices)
             return
         try:
-            edited = edit(fw_module.graph, bw_module.graph, num_inner_fwd_outputs, static_input_indices)
+            constant = set(static_input_indices) - _mutated(inner_meta)
+            edited = edit(fw_module.graph, bw_module.graph, num_inner_fwd_outputs, sorted(constant))
         except Exception as error:  # whatever a graph has that nobody thought of: it runs as torch made it
             _warn(f"gact left a compiled function as it is, whose graph it could not edit ({error!r}).")
             return
@@ -91,6 +93,11 @@ def _install() -> None:
     setattr(module, _NAME, edit_or_inline)
 
 
+def _mutated(meta: Any) -> set[int]:
+    """Positions of inputs that forward writes to: buffers that backward would find changed."""
+    return {place for place, each in enumerate(meta.input_info) if each.mutates_data}
+
+
 def edit(forward: fx.Graph, backward: fx.Graph, outputs: int, static: list[int]) -> tuple[fx.Graph, fx.Graph] | None:
     """Graphs that hold codes, made of copies; None if nothing is to be held in one.
 
@@ -98,11 +105,17 @@ def edit(forward: fx.Graph, backward: fx.Graph, outputs: int, static: list[int])
         forward: Graph of forward.
         backward: Graph of backward.
         outputs: How many results of forward are not saved for backward.
-        static: Positions of those inputs of forward that are parameters or buffers.
+        static: Positions of those inputs of forward that are parameters or buffers and that it does not write to.
+
+    Raises:
+        TypeError: If something is saved that is neither a plain tensor nor a number.
     """
     forward, backward = copy.deepcopy(forward), copy.deepcopy(backward)
     write_out(backward)
     joint = Joint(forward, backward, outputs, static)
+    for node in joint.saved:
+        if tensor_of(node) is None and not is_symbol(node):
+            raise TypeError(f"{node.name} is saved, of which torch says {type(node.meta.get('val')).__name__}")
     return (forward, backward) if Rebuild(joint, Choice(joint).plan).run() else None
 
 
