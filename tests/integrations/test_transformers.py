@@ -77,7 +77,7 @@ def test_the_figures_are_logged(tmp_path, caplog):
     assert len([each for each in caplog.records if each.name == "gact"]) == 1
 
 
-@pytest.mark.parametrize("restore", [False, True], ids=["", "callbacks restored"])
+@pytest.mark.parametrize("restore", [False, True])
 def test_a_resumed_run_equals_one_that_never_stopped(restore, tmp_path):
     options = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6, "network": model(dropout=0.1)}
     whole = trainer(tmp_path, [callback()], **options)

@@ -58,7 +58,7 @@ def trained(folder, callbacks, lora=False, **options):
     return trainer
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "LoRA"])
 def test_fine_tuning(lora, checkpointing, tmp_path):
     options = {"activation_checkpointing": checkpointing}

@@ -1,0 +1,129 @@
+"""Libraries whose loops are the user's own: the context is the one line."""
+
+import pytest
+import torch
+from torch import nn
+
+import gact
+from gact.autograd import inner
+
+EDGES = torch.randint(0, 300, (2, 2000), generator=torch.Generator().manual_seed(0))
+NODES = torch.randn(300, 32, generator=torch.Generator().manual_seed(1))
+CLASSES = (NODES.sum(1) > 0).long()
+
+
+def small(model, **options):
+    return gact.Compressor(model, **{"bits": 4, "min_bytes": 1024, **options})
+
+
+def losses(model, compressor, steps=5):
+    optimizer, found = torch.optim.SGD(model.parameters(), lr=0.05), []
+    for _ in range(steps):
+        with compressor if compressor is not None else torch.enable_grad():
+            loss = nn.functional.cross_entropy(model(NODES, EDGES), CLASSES)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize("name", ["GCN", "GAT", "GCNII"])
+def test_graphs(name):
+    pytest.importorskip("torch_geometric")
+    from torch_geometric import nn as layers
+
+    class GCNII(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(32, 64), nn.Linear(64, 2)
+            self.layers = nn.ModuleList([layers.GCN2Conv(64, 0.1, 0.5, each + 1) for each in range(4)])
+
+        def forward(self, x, edges):
+            first = x = self.first(x).relu()
+            for layer in self.layers:
+                x = layer(x, first, edges).relu()
+            return self.last(x)
+
+    def network():
+        torch.manual_seed(0)
+        if name == "GCNII":
+            return GCNII()
+        return getattr(layers, name)(32, 64, num_layers=3, out_channels=2)
+
+    plain = losses(network(), None)
+    model = network()
+    c = small(model)
+    assert losses(model, c) == pytest.approx(plain, rel=0.03)
+    assert c.report().passes > 1
+    assert c.report().ratio > 3
+
+
+def test_accelerate_with_accumulation_and_clipping():
+    accelerate = pytest.importorskip("accelerate")
+
+    def train(compressed):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2))
+        accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+        model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
+        c, found = small(model, enabled=compressed), []
+        for _ in range(6):
+            with accelerator.accumulate(model):
+                with c:
+                    loss = nn.functional.cross_entropy(model(NODES), CLASSES)
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+            found.append(loss.item())
+        return c, found
+
+    _, plain = train(False)
+    c, found = train(True)
+    assert found == pytest.approx(plain, rel=0.03)
+    assert c.report().passes > 1
+    assert c.report().ratio > 4
+
+
+def test_a_unet_of_diffusers():
+    diffusers = pytest.importorskip("diffusers")
+
+    def train(compressed):
+        torch.manual_seed(0)
+        sizes = {"sample_size": 16, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 8}
+        down, up = ("DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D", "UpBlock2D")
+        model = diffusers.UNet2DModel(**sizes, block_out_channels=(16, 32), down_block_types=down, up_block_types=up)
+        optimizer, c, found = torch.optim.SGD(model.parameters(), lr=0.01), small(model, enabled=compressed), []
+        for _ in range(4):
+            x, times = torch.randn(2, 1, 16, 16), torch.randint(0, 1000, (2,))
+            with c:
+                loss = nn.functional.mse_loss(model(x, times).sample, torch.randn_like(x))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found.append(loss.item())
+        return c, found
+
+    _, plain = train(False)
+    c, found = train(True)
+    assert found == pytest.approx(plain, rel=0.03)
+    assert c.report().passes > 1
+    assert c.report().ratio > 4
+
+
+def test_a_plain_script_with_a_scaler():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2))
+    optimizer, scaler, c = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu"), small(model)
+    for _ in range(4):
+        with c, torch.autocast("cpu", torch.float16):
+            loss = nn.functional.cross_entropy(model(NODES).float(), CLASSES)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert c.report().passes > 1
+    assert not inner.in_backward()
