@@ -292,6 +292,22 @@ def test_a_kink_whose_side_is_held_is_rebuilt_from_narrow_codes(op):
         assert not torch.equal(values[0], exact.double())
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_what_is_padded_is_rebuilt(mode):
+    torch.manual_seed(0)
+    x = activation(torch.randn(2, 3, 32, 32))
+
+    def run():
+        keep(x)
+        return F.pad(x * 1, (1, 2, 0, 3), mode=mode)
+
+    output = rounded(run, 4)
+    assert isinstance(packed(output)[0], Derived)
+    (value,) = held(output)
+    assert value.shape == (2, 3, 35, 35)
+    assert torch.equal(value, F.pad(value[:, :, :32, 1:33], (1, 2, 0, 3), mode=mode))
+
+
 def test_a_bound_that_most_elements_reach_is_not_rebuilt():
     torch.manual_seed(0)
     x = activation(torch.randn(64, 64))

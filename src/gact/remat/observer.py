@@ -22,8 +22,8 @@ Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
 _COPY_SHARE = 16
 """A source that is not held is copied if it is this many times smaller than what it helps to rebuild."""
-_FEW_REACHED, _MOST_PLACES = 64, 2**31
-"""One in so many elements may have reached a bound, for half a bit each; places are numbers of 32 bits."""
+_FEW_REACHED, _MOST_PLACES = 20, 2**31
+"""One in so many elements may have reached a bound, for 1.6 bits each; places are numbers of 32 bits."""
 
 
 class Observer:

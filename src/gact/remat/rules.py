@@ -21,7 +21,7 @@ from ..codecs.lines import NORMS, Lines
 from ..records import argument
 
 _LINEAR = """
-    add sub subtract neg __rsub__ rsub to float half bfloat16 double type type_as contiguous clone
+    add sub subtract neg __rsub__ rsub to float half bfloat16 double type type_as contiguous clone pad
 """
 _KINDS = {
     "linear": _LINEAR.split(),
