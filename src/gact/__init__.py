@@ -3,6 +3,7 @@
 Autograd's saved tensors are held in a few bits each; see ``Compressor``.
 """
 
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
 from .attention import attention
@@ -20,7 +21,10 @@ from .remat import register_rebuild
 from .report import Advice, Report, Row
 from .store import StoreError, register_store
 
-__version__ = _version("gact")
+try:
+    __version__ = _version("gact")
+except _NotInstalled:  # a source tree on the path
+    __version__ = "0+unknown"
 
 __all__ = [
     "Advice",

@@ -56,3 +56,14 @@ def test_what_makes_no_sense_is_refused():
         gact.register_codec("three", 3)
     with pytest.raises(ValueError, match="may not be called 'bits', as something that every code has"):
         gact.register_codec("bits", lambda region, group_size: None, parts=("bits",))
+
+
+@pytest.mark.parametrize("made", [3, 0, RowScaled, torch.ones(2)])
+def test_a_form_that_makes_no_transform_is_named(made):
+    gact.register_codec("odd", lambda region, group_size: made)
+    x, weight = torch.randn(64, 64, requires_grad=True), torch.randn(64, 8, requires_grad=True)
+    named = pytest.raises(
+        ValueError, match=r"register_codec\('odd'\) returned .*; it must return a gact.codecs.Transform"
+    )
+    with named, gact.Compressor(bits=4, adaptive=False, min_bytes=0):
+        (x * 1.0) @ weight

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import gact
 from gact.operators import need_of, prepare, register_need, registry
 
 
@@ -139,3 +140,49 @@ def test_a_slot_that_torch_has_not_is_refused():
 def test_positions_are_refused_where_slots_have_names():
     with pytest.raises(ValueError, match=r"got 2 needs; name its slots instead: other, self"):
         register_need("MulBackward0", "value", "exact")
+
+
+@pytest.mark.parametrize("given", [["value"], ("value", "exact")])
+def test_words_in_a_list_are_refused(given):
+    with pytest.raises(ValueError, match=r"got the need .*; allowed are .*, one argument for each tensor"):
+        register_need(Scale, given)
+    with pytest.raises(ValueError, match="got the need 3; allowed are"):
+        register_need(Scale, 3)
+
+
+def test_a_function_has_no_slots_with_names():
+    with pytest.raises(
+        ValueError, match="got the slot 'x'; what a Function saves has no names: give one need for each"
+    ):
+        register_need(Scale, x="value")
+
+
+def test_words_beyond_the_tensors_wait_for_a_call_that_saves_more():
+    register_need(Scale, "value", "exact", "value", "sign")
+    assert kinds(scaled()) == ["value", "exact", "value"]
+
+
+def test_a_name_that_no_node_has_is_that_of_one_to_come():
+    register_need("ToComeBackward", "value")
+    to_come = type("ToCome", (torch.autograd.Function,), {"forward": Scale.forward, "backward": Scale.backward})
+    node = to_come.apply(*(torch.ones(4, requires_grad=True) for _ in range(3))).grad_fn
+    assert kinds(node) == ["value"] * 3
+
+
+@pytest.mark.parametrize("name", ["AmaxBackward0", "MaximumBackward0"])
+@pytest.mark.parametrize("given", [{"needs": ("value",)}, {"slots": {"self": "sign"}}])
+def test_what_a_node_compares_may_not_be_rounded(name, given):
+    with pytest.raises(ValueError, match=f'{name} compares what it saved with each other.* allowed is "exact"'):
+        register_need(name, *given.get("needs", ()), **given.get("slots", {}))
+
+
+def test_what_a_node_compares_is_exact_where_the_user_says_so():
+    def codecs():
+        x = torch.randn(64, 64, requires_grad=True)
+        with gact.Compressor(bits=4, adaptive=False, min_bytes=0) as compressor:
+            ((x * 1.0).amax(1) + (x * 2.0).sin().sum(1)).sum().backward()
+        return {row.codec for row in compressor.report().rows if row.op == "amax" and row.plain_bytes == x.nbytes}
+
+    assert codecs() != {"keep"}
+    register_need("AmaxBackward0", "exact")
+    assert codecs() == {"keep"}

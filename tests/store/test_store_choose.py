@@ -66,3 +66,11 @@ def test_words_that_mean_something_else_are_refused(name):
         register_store(name, HostStore)
     with pytest.raises(TypeError, match="the factory must be a function that makes a store"):
         register_store("shelf", 3)
+
+
+@pytest.mark.parametrize("factory", [lambda: None, lambda: HostStore, dict])
+def test_a_factory_that_makes_no_store_is_named(monkeypatch, factory):
+    monkeypatch.setattr(choose, "_STORES", {})
+    register_store("shelf", factory)
+    with pytest.raises(TypeError, match=r"register_store\('shelf'\) returned .*; it must return a gact.store.Store"):
+        open_store("shelf")

@@ -13,6 +13,8 @@ from .transforms import Transform, row_scaled
 Form = Callable[[Tensor, int], Transform | None]
 """Makes the transform of a region for groups of some size; None if it does not suit that region."""
 
+_OF_A_TRANSFORM = ("name", "rounding", "parts", "nbytes", "line", "lines", "values", "forward", "inverse")
+
 CODECS: dict[str, Form] = {"columns": by_columns, "rows": row_scaled}
 """Forms by name, in the order in which they are tried; a region that none suits is quantized as it is."""
 
@@ -30,7 +32,8 @@ def register_codec(name: str, form: Form, *, parts: tuple[str, ...] = ()) -> Non
 
     Raises:
         TypeError: If the form cannot be called.
-        ValueError: If the name is empty, or a part is called like something that every code has.
+        ValueError: If the name is empty, or a part is called like something that every code has; from the forward pass,
+            if what the form makes is no transform.
 
     Example:
         >>> gact.register_codec("pairs", lambda region, group_size: Pairs() if region.numel() % 2 == 0 else None)
@@ -54,9 +57,24 @@ def suited(region: Tensor, group_size: int) -> Transform | None:
     Args:
         region: A dense region of a float dtype.
         group_size: Elements of a group.
+
+    Raises:
+        ValueError: If a form makes something else.
     """
-    for form in CODECS.values():
+    for name, form in CODECS.items():
         transform = form(region, group_size)
         if transform is not None:
+            _check(name, transform)
             return transform
     return None
+
+
+def _check(name: str, transform: object) -> None:
+    """Raises if what a form has made is no transform."""
+    lacks = [each for each in _OF_A_TRANSFORM if not hasattr(transform, each)]
+    if lacks or isinstance(transform, type):
+        # Tensor's operators would replace a TypeError by one of their own.
+        raise ValueError(
+            f"the form of register_codec({name!r}) returned {transform!r}; it must return a gact.codecs.Transform, an "
+            f"object with {', '.join(_OF_A_TRANSFORM)}, or None" + (f"; it lacks {', '.join(lacks)}" if lacks else "")
+        )

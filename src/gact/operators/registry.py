@@ -8,6 +8,7 @@ import torch
 from torch.autograd.graph import Node
 
 from ..autograd.internals import node_class
+from .comparisons import COMPARING
 from .need import SIGN, VALUE, WIDE, Chooser, Need, Slots, exact
 
 WORDS = {"value": VALUE, "wide": WIDE, "sign": SIGN, "exact": exact("registered"), "shape": Need("shape")}
@@ -41,17 +42,23 @@ def register_need(target: type[torch.autograd.Function] | str, *needs: str, **sl
     * ``"shape"``: backward reads its size, dtype and device, and no element;
     * ``"exact"``: anything else, such as a division by it, a comparison or an index.
 
-    To register a target again replaces what was said before.
+    To register a target again replaces what was said before. What is said of a node of torch goes before the table of
+    this package; of nodes that compare what they saved with each other (``amax``, ``maximum``) only ``"exact"`` is
+    taken, which has them hold the values where one bit tells who won.
 
     Args:
         target: A subclass of ``torch.autograd.Function``, or the name of a node class as ``node.name()`` gives it. That
-            of an op of ``torch.library`` is ``"GeneratedBackwardFor_<namespace>_<op>_defaultBackward"``.
-        *needs: One for all tensors, or one for each in the order of ``save_for_backward``.
+            of an op of ``torch.library`` is ``"GeneratedBackwardFor_<namespace>_<op>_defaultBackward"``. A name that no
+            node has yet is taken as that of one to come. If it is misspelt, the report goes on to name the node whose
+            tensors are exact because nothing tells what it reads.
+        *needs: One for all tensors, or one for each in the order of ``save_for_backward``. A Function may save more
+            tensors in one call than in another: tensors beyond the words stay exact, words beyond the tensors wait.
         **slots: For nodes of C++, whose slots have names: the need of each, by what follows ``_saved_``.
 
     Raises:
         TypeError: If the target is neither.
-        ValueError: If a need is not one of the words, if there is none, or if torch's node has no such slot.
+        ValueError: If a need is not one of the words, if there is none, if the target has no such slot, or if torch's
+            node compares what it saved and the need is not ``"exact"``.
 
     Example:
         >>> gact.register_need(ScaledSine, "value", "exact")
@@ -68,8 +75,15 @@ def register_need(target: type[torch.autograd.Function] | str, *needs: str, **sl
         raise ValueError(f"register_need({title}) got no need; give one of {_words()} for all tensors or one for each")
     if isinstance(target, str):
         _check_slots(target, needs, slots)
+    elif slots:
+        raise ValueError(
+            f"register_need({title}) got the slot {next(iter(slots))!r}; what a Function saves has no names: give one "
+            "need for each tensor in the order of save_for_backward"
+        )
     found = [_need(word, title) for word in needs]
     named = {slot: _need(word, title) for slot, word in slots.items()}
+    if title in COMPARING and isinstance(target, str):
+        _check_comparing(title, needs, slots)
     if len(found) == 1:
         stated = _Stated(found[0], named)
     else:
@@ -116,9 +130,10 @@ def _words() -> str:
     return ", ".join(f'"{word}"' for word in WORDS)
 
 
-def _need(word: str, title: str) -> Need:
-    if word not in WORDS:
-        raise ValueError(f"register_need({title}) got the need {word!r}; allowed are {_words()}")
+def _need(word: object, title: str) -> Need:
+    if not isinstance(word, str) or word not in WORDS:
+        several = ", one argument for each tensor" if isinstance(word, (list, tuple)) else ""
+        raise ValueError(f"register_need({title}) got the need {word!r}; allowed are {_words()}{several}")
     return WORDS[word]
 
 
@@ -133,3 +148,13 @@ def _check_slots(name: str, needs: tuple[str, ...], slots: dict[str, str]) -> No
     for slot in slots:
         if slot not in has:
             raise ValueError(f"register_need({name}) got the slot {slot!r}; it has {', '.join(has) or 'none'}")
+
+
+def _check_comparing(name: str, needs: tuple[str, ...], slots: dict[str, str]) -> None:
+    """Raises if values are to be rounded that a node looks for among each other."""
+    for word in (*needs, *slots.values()):
+        if word != "exact":
+            raise ValueError(
+                f"register_need({name}) got the need {word!r}; {name} compares what it saved with each other, which "
+                'rounding would destroy: allowed is "exact". Without a need, one bit for each element tells who won'
+            )

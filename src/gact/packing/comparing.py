@@ -12,13 +12,15 @@ from torch.autograd.graph import Node
 from ..codecs.blank import Blank
 from ..codecs.winners import Winners, Won
 from ..operators.comparisons import COMPARING, Peer, StandIn, stand_ins
+from ..operators.registry import BY_NAME
 from ..saved.kept import Copied, Kept
 from ..saved.save import Save
 
 
 def compares(node: Node) -> bool:
-    """Whether the backward of a node may do with stand-ins."""
-    return node.name() in COMPARING
+    """Whether the backward of a node may do with stand-ins; not where the user has said what it reads."""
+    name = node.name()
+    return name in COMPARING and name not in BY_NAME
 
 
 def codes_of(node: Node, waiting: Mapping[str, Save]) -> Mapping[str, Blank | Won]:

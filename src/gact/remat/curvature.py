@@ -8,7 +8,8 @@ of the fourth order. Of a chain of functions the whole chain is taken as the cur
 difference of its own.
 
 NOTE: In tiles, and of some groups
-Where the curve is one function of one element, of codes under lines, all of it is computed for some thousand elements
+Where the curve is one function of one element, of codes under lines, and not one that a user has stated (it may hold
+tensors that belong to places, or be written for one shape), all of it is computed for some thousand elements
 at a time, in the nearest caches. The difference is small beside the noise of the rounding, so it is enough to have it
 on average: at 3 bits it is taken of about every second group and counts twice, of every eighth at 4 bits, of every 32nd
 at 5 bits. With which group that begins is drawn, by the seed of the codes. It adds a hundredth or two to the variance.
@@ -85,7 +86,7 @@ def unbent(derived: Bent) -> Tensor:
     made, sources = derived.made, derived.sources
     first = sources[0]
     alone = all(each.held is first.held and each.layout == first.layout for each in sources)
-    if alone and len(derived.roots) == 1 and made.dtype in DTYPES:
+    if alone and len(derived.roots) == 1 and made.dtype in DTYPES and derived.rebuild.stated is None:
         found = first.one_pass(made.size, made.stride)
         if found is not None and found.is_bare:
             return _in_tiles(derived, found)

@@ -16,6 +16,7 @@ from ..saved.kept import Copied, Kept
 from ..saved.parameters import PLAIN
 from ..saved.small import Small
 from . import rules
+from .curves import checked
 from .recipes import Link, Recipes, link_to
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
@@ -78,7 +79,7 @@ class Observer:
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         if making is not None and places is not None:
-            self._add(making, places, result)
+            self._add(checked(func, making, result), places, result)
 
     def _is_held(self, source: Tensor) -> bool:
         if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():

@@ -26,8 +26,10 @@ def register_rebuild(
     its inputs nor any state. ``kind`` says what the rounding of its inputs does to the result:
 
     * ``"linear"``: the result is linear in all tensors at once, up to a constant, so it stays right on average;
-    * ``"curve"``: each element is a smooth function of the elements in the same place. What codes of 5 bits and less
-      add to it on average is computed and taken away;
+    * ``"curve"``: each element is a smooth function of the elements in the same place of arguments that broadcast to
+      the result; what the function holds itself may differ from place to place. What codes of 5 bits and less add to it
+      on average is computed and taken away. The first call whose result is noted looks whether this is so, by changing
+      some elements; where an argument does not broadcast, or has equal elements alone, ``"other"`` is assumed;
     * ``"other"``: anything else. The result is not rebuilt from codes of 5 bits and less.
 
     To register an operator again replaces what was said before.
@@ -46,7 +48,7 @@ def register_rebuild(
 
     Raises:
         TypeError: If ``op`` is none of these or ``make`` cannot be called.
-        ValueError: If ``kind`` is another word.
+        ValueError: If ``kind`` is another word; from the operator itself, if it is called a curve and is none.
 
     Example:
         >>> swiglu = gact.register_rebuild(SwiGLU)  # a torch.autograd.Function; call swiglu(x), not SwiGLU.apply(x)

@@ -80,6 +80,8 @@ class Rebuild:
         kind: ``"linear"``, in all sources at once, whatever is exact; ``"joined"``, which is linear too, of sources
             next to each other; ``"product"``; ``"curve"``, a smooth function of each element; ``"kink"``, one whose
             slope jumps.
+        stated: The function that a user has stated, which must see tensors of the sizes that its op saw; None if the
+            rule is one of this package, whose curves can be run on any part of a tensor.
     """
 
     make: Callable[..., Tensor]
@@ -91,6 +93,7 @@ class Rebuild:
     casts: bool = False
     lines: Callable[..., Lines | None] | None = None
     kind: str = "linear"
+    stated: Callable[..., Tensor] | None = None
 
     @property
     def passes(self) -> bool:
@@ -160,7 +163,7 @@ def _stated(make: Callable[..., Tensor], kind: str, args: tuple[Any, ...], kwarg
     sources: list[Tensor] = []
     positional = [_template(value, sources) for value in args]
     named = {name: _template(value, sources) for name, value in kwargs.items()}
-    return Making(Rebuild(partial(_run, make, positional, named), kind=kind), sources)
+    return Making(Rebuild(partial(_run, make, positional, named), kind=kind, stated=make), sources)
 
 
 def _masked(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making | None:

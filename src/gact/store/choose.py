@@ -15,6 +15,7 @@ from .host import HostStore
 
 _MOUNTS = Path("/proc/self/mounts")
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
+_OF_A_STORE = ("name", "put", "begin_step", "close")
 _STORES: dict[str, Callable[[], Store]] = {}
 
 
@@ -26,7 +27,7 @@ def register_store(name: str, factory: Callable[[], Store]) -> None:
         factory: Makes a ``gact.store.Store``, once for each compressor that uses it.
 
     Raises:
-        TypeError: If ``factory`` cannot be called.
+        TypeError: If ``factory`` cannot be called; from ``Compressor``, if what it makes is no store.
         ValueError: If the word is empty or one of this package's own.
 
     Example:
@@ -65,12 +66,13 @@ def open_store(offload: str | None) -> Store:
     Raises:
         ValueError: If it is another word.
         StoreError: If the directory cannot be used.
+        TypeError: If a registered factory makes no store.
     """
     offload = check_offload(offload)
     if offload is None:
         return DeviceStore()
     if offload in _STORES:
-        return _STORES[offload]()
+        return _made(offload)
     if offload == "cpu":
         return HostStore()
     directory = Path(offload[5:] or tempfile.gettempdir())
@@ -83,6 +85,18 @@ def open_store(offload: str | None) -> Store:
             stacklevel=3,
         )
     return DiskStore(directory)
+
+
+def _made(name: str) -> Store:
+    """What a registered factory makes, if that is a store."""
+    store = _STORES[name]()
+    lacks = [each for each in _OF_A_STORE if not hasattr(store, each)]
+    if lacks or isinstance(store, type):
+        raise TypeError(
+            f"the factory of register_store({name!r}) returned {store!r}; it must return a gact.store.Store, an object "
+            f"with {', '.join(_OF_A_STORE)}" + (f"; it lacks {', '.join(lacks)}" if lacks else "")
+        )
+    return store
 
 
 def file_system(directory: Path, mounts: Path = _MOUNTS) -> str:
