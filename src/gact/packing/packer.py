@@ -142,7 +142,8 @@ class Packer:
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)
-        if tensor.requires_grad and tensor.is_leaf and self._parameters.knows_model:
+        # An empty leaf, as checkpoint makes one before torch 2.13, has no gradient that anybody could want.
+        if tensor.requires_grad and tensor.is_leaf and self._parameters.knows_model and tensor.numel():
             step.inner.meet_input(tensor)
         if tensor.nbytes < self.small.bytes or not tensor.numel():
             small = self.small
