@@ -76,7 +76,10 @@ CHOICES = {
     "_values": ("the value, linearly", "groups; kept where scores are large (CPU)"),
     "_output": ("its product with the gradient", "made again of what is held; kept where scores are large (CPU)"),
     "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
-    "factor": ("the value, linearly", "groups; kept where the other factor comes from log-softmax"),
+    "factor": (
+        "the value, linearly",
+        "groups; kept where the other factor comes from log-softmax, or few columns have rows of many magnitudes (CPU)",
+    ),
     "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),
     "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it; 1 bit for the side"),
     "_prelu": ("its sign; the value too if the slopes learn", "1 bit; groups of it below 0 too if the slopes learn"),

@@ -49,7 +49,7 @@ class Clamped:
         signs: Which elements lay between the bounds, one bit each.
     """
 
-    __slots__ = ("_bounds", "signs")
+    __slots__ = ("_bounds", "_dtype", "signs")
 
     name = "clamped"
     rounding = "stochastic"
@@ -57,7 +57,7 @@ class Clamped:
     line: tuple[int, int] | None = None
 
     def __init__(self, region: Tensor, bounds: Bounds) -> None:
-        self._bounds = bounds
+        self._bounds, self._dtype = bounds, region.dtype
         below, above = bounds.low, bounds.high
         if bounds.with_low and math.isfinite(below):
             below -= _beside(below, region.dtype)
@@ -91,9 +91,8 @@ class Clamped:
         """The value, kept between the bounds or taken beyond the nearer one."""
         low, high, with_low, with_high = self._bounds
         reach = max(1.0, *(abs(bound) for bound in (low, high) if math.isfinite(bound)))
-        # Steps that no dtype rounds back to the bound.
-        least = low if with_low or not math.isfinite(low) else low + max(abs(low), 0.125) / 128
-        most = high if with_high or not math.isfinite(high) else high - max(abs(high), 0.125) / 128
+        least = low if with_low or not math.isfinite(low) else low + _beside(low, self._dtype)
+        most = high if with_high or not math.isfinite(high) else high - _beside(high, self._dtype)
         middle = (low + high) / 2 if math.isfinite(low) and math.isfinite(high) else 0.0
 
         def undo(start: int, values: Tensor) -> None:
@@ -111,6 +110,6 @@ class Clamped:
 
 
 def _beside(bound: float, dtype: torch.dtype) -> float:
-    """From a bound to a number beyond it that lies no further than the next of a dtype."""
+    """From a bound to a number beside it that is another one in a dtype."""
     info = torch.finfo(dtype)
     return abs(bound) * info.eps if bound else info.smallest_normal

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import fx
 
-from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of
+from ..operators.aten import EXPONENTIALS, FACTORS, MAGNITUDES, RESHAPES, STEEP, TERMS, VIEWS, name_of
 from ..operators.need import Need
 from .joint import Joint
 from .plan import Plan, both, wider
@@ -148,6 +149,12 @@ class Choice:
                 continue
             # The nearest of those that most readers share.
             chosen = max(line, key=lambda each: shared[each])
+            maker = self._maker(chosen)
+            if self._is_steep(maker):
+                self._keep(chosen, "steep function")
+                continue
+            if name_of(maker.target) in EXPONENTIALS and not need.form:
+                need = replace(need, form=MAGNITUDES)
             self.plan.packed[chosen] = wider(self.plan.packed.get(chosen), need)
         self._drop(wanted, shared)
 
@@ -156,7 +163,7 @@ class Choice:
         packed = self.plan.packed
         for node in wanted:
             need = packed.get(node)
-            if need is None or shared[node] > 1 or need.form or need.min_bits > 1:
+            if need is None or shared[node] > 1 or need.form not in ("", MAGNITUDES) or need.min_bits > 1:
                 continue
             del packed[node]
             end = self._end(node)
@@ -172,6 +179,28 @@ class Choice:
                 break
             node = before
         return node
+
+    def _maker(self, node: fx.Node) -> fx.Node:
+        """What has made a value, linear steps after it looked through."""
+        while True:
+            masked = name_of(node.target) == "masked_fill"
+            before = node.args[0] if masked else self._before(node)
+            if not isinstance(before, fx.Node) or before.op != "call_function":
+                return node
+            node = before
+
+    def _is_steep(self, maker: fx.Node, depth: int = 4) -> bool:
+        """Whether what a node gives may be near a pole, as a product of such values may be."""
+        name = name_of(maker.target)
+        if name == "pow":
+            exponent = maker.args[1]
+            if not isinstance(exponent, (int, float)) or exponent < 0 or exponent != int(exponent):
+                return True
+        if name not in ("mul", "pow") or not depth:
+            return name in STEEP
+        # A factor of few elements is a statistic.
+        large = [each for each in maker.all_input_nodes if is_float(each) and _PART * numel(each) > numel(maker)]
+        return any(self._is_steep(self._maker(each), depth - 1) for each in large)
 
     def _line(self, node: fx.Node) -> Iterator[fx.Node]:
         """A value, and those before it that give it by linear steps and are no larger."""

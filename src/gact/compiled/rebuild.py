@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from ..operators.aten import MAGNITUDES
 from ..operators.need import Need
 from .joint import Joint, Reading
 from .places import Places
@@ -264,7 +265,8 @@ class Rebuild:
 def _word(need: Need) -> str:
     if need.kind != "value":
         return "exact"
-    return f"value {need.min_bits}" if need.min_bits > 1 else "value"
+    word = f"value {need.min_bits}" if need.min_bits > 1 else "value"
+    return f"{word} {MAGNITUDES}" if need.form == MAGNITUDES else word
 
 
 def _scores(joint: Joint) -> dict[fx.Node, tuple[fx.Node, fx.Node, float | None]]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..autograd.inner import in_backward
 from ..autograd.internals import DisableTorchFunction
 from ..autograd.nodes import saving_number
+from ..operators.aten import MAGNITUDES
+from ..operators.magnitudes import of_one_magnitude
 from ..operators.need import VALUE, Need
 from ..packing.consumers import Consumers
 from ..packing.packer import Packer
@@ -92,6 +94,8 @@ class Receiver:
             holding.leave(save, "small")
         elif score is not None and x.is_cpu and not float(score) <= _ITSELF:
             holding.leave(save, _LARGE)
+        elif need.endswith(MAGNITUDES) and (found := of_one_magnitude(None, x)).kind == "exact":
+            holding.leave(save, found.why)
         else:
             holding.hold(save, lossless(place.region, is_data) or _need(need, is_data))
         return save
@@ -122,7 +126,7 @@ class Receiver:
 
 
 def _need(text: str, is_data: bool) -> Need:
-    kind, _, bits = text.partition(" ")
+    kind, *bits = text.removesuffix(f" {MAGNITUDES}").split()
     assert kind == "value", "what is exact has a code without loss"
-    need = replace(VALUE, min_bits=int(bits or 1))
+    need = replace(VALUE, min_bits=int(bits[0]) if bits else 1)
     return replace(need, prior_bits=8) if is_data else need

@@ -129,6 +129,13 @@ FACTORS = frozenset({"mul", "div"})
 TERMS = frozenset({"add", "sub", "rsub"})
 
 
+EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "sinh", "cosh"})
+"""What they give may be of many magnitudes: it is looked at when it is packed."""
+STEEP = frozenset({"reciprocal", "rsqrt", "tan", "prod", "cumprod", "special_gamma", "lgamma", "digamma"})
+"""Near a pole one number is so large that all others would drown in its step."""
+MAGNITUDES = "magnitudes"
+
+
 def name_of(target: Any) -> str:
     """Name of an operator without namespace and overload; "" for anything else."""
     return target._schema.name.partition("::")[2] if isinstance(target, OpOverload) else ""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from ..autograd.nodes import signed
+from .magnitudes import of_few_columns
 from .need import FEW, SHAPE, VALUE, Need, entries, exact, merged
 
 Notes = Mapping[str, Any]
@@ -51,7 +52,7 @@ def factor(node: Node, tensor: Tensor) -> Need:
             cast(dict[str, bool], earlier.metadata)[_WEIGHED] = found = True
         elif name in _ON_THE_WAY:
             coming.extend(each for each, _ in earlier.next_functions if each is not None)
-    return _WEIGHTS if found else VALUE
+    return _WEIGHTS if found else of_few_columns(tensor)
 
 
 def is_weighed(notes: Notes) -> bool:

@@ -7,13 +7,17 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from ..autograd.internals import FakeTensor
+from ..codecs.transforms import LEAST_ROW
 from .need import VALUE, Need, exact
 
 _SPAN = 1024.0
+_NARROW_SPAN = 256.0
+"""Greatest over the tenth least of ordinary numbers: 33 of normal ones, 150 of exponential ones."""
+_SAMPLE = 512
 _MANY_MAGNITUDES = exact("values of many magnitudes")
 
 
-def of_one_magnitude(node: Node, tensor: Tensor) -> Need:
+def of_one_magnitude(node: Node | None, tensor: Tensor) -> Need:
     """A value that is read linearly; exact where its numbers are of many magnitudes. On a CPU they are looked at.
 
     So are samples of distributions near zero that are divided, and exponentials: a function that comes before or after
@@ -26,3 +30,22 @@ def of_one_magnitude(node: Node, tensor: Tensor) -> Need:
     least = sizes.masked_fill_(sizes == 0, torch.inf).amin()
     # The least of n ordinary numbers is about the nth part of the greatest.
     return _MANY_MAGNITUDES if bool(least * (_SPAN * tensor.numel()) < most) else VALUE
+
+
+def of_few_columns(tensor: Tensor) -> Need:
+    """A factor; exact where it has few columns and its rows are of many magnitudes. On a CPU they are looked at.
+
+    Such rows share groups, and what they are multiplied with, or what is divided by the product, may make small ones
+    count as much as large ones. Wider rows have scales of their own.
+    """
+    if tensor.dim() < 2 or tensor.shape[-1] >= LEAST_ROW or not tensor.is_cpu or type(tensor) is FakeTensor:
+        return VALUE
+    if not tensor.numel():
+        return VALUE
+    sizes = tensor.abs()
+    some = sizes.flatten()[:: max(tensor.numel() // _SAMPLE, 1)].float()
+    some = some[some > 0]
+    if not some.numel():
+        return VALUE
+    low = some.kthvalue(max(some.numel() // 10, 1)).values
+    return _MANY_MAGNITUDES if bool(low * _NARROW_SPAN < sizes.amax()) else VALUE
