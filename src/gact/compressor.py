@@ -17,7 +17,6 @@ from .checks import (
     check_count,
 )
 from .context import Context, Parts
-from .copies import MadeLate
 from .levels import arguments_of
 from .measuring import Measuring
 from .memory.serving import Serving
@@ -29,6 +28,7 @@ from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
 from .report import Report, build_report, metrics, status
+from .saved.late import MadeLate
 from .saved.small import Small
 from .saved.steps import Steps
 from .settings import checked, load_state, state_of

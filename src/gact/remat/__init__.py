@@ -5,7 +5,7 @@
 * ``observer``, ``recipes``: watch those ops run and note how their results were made.
 * ``derived``, ``sources``, ``made``: what autograd holds then, and how it is rebuilt.
 * ``curvature``, ``shifted``, ``squared``: what keeps a function of rounded values right on average.
-* ``casts``: copies that autocast makes.
+* ``casts``: copies that autocast makes. ``attended``: the output of fused attention, made of what its node holds.
 """
 
 from .registry import register_rebuild

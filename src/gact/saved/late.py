@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .forks import new_reentrant_lock
+from ..forks import new_reentrant_lock
 
 _STATE = "_made_of"
 _making = new_reentrant_lock()
