@@ -149,12 +149,11 @@ class Choice:
                 continue
             # The nearest of those that most readers share.
             chosen = max(line, key=lambda each: shared[each])
-            maker = self._maker(chosen)
-            if self._is_steep(maker):
+            if self._is_steep(maker := self._maker(chosen)):
                 self._keep(chosen, "steep function")
                 continue
-            if name_of(maker.target) in EXPONENTIALS and not need.form:
-                need = replace(need, form=MAGNITUDES)
+            guarded = name_of(maker.target) in EXPONENTIALS and not need.form
+            need = replace(need, form=MAGNITUDES) if guarded else need
             self.plan.packed[chosen] = wider(self.plan.packed.get(chosen), need)
         self._drop(wanted, shared)
 
@@ -183,8 +182,7 @@ class Choice:
     def _maker(self, node: fx.Node) -> fx.Node:
         """What has made a value, linear steps after it looked through."""
         while True:
-            masked = name_of(node.target) == "masked_fill"
-            before = node.args[0] if masked else self._before(node)
+            before = node.args[0] if name_of(node.target) == "masked_fill" else self._before(node)
             if not isinstance(before, fx.Node) or before.op != "call_function":
                 return node
             node = before

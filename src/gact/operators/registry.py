@@ -49,8 +49,7 @@ def register_need(target: type[torch.autograd.Function] | str, *needs: str, **sl
     Args:
         target: A subclass of ``torch.autograd.Function``, or the name of a node class as ``node.name()`` gives it. That
             of an op of ``torch.library`` is ``"GeneratedBackwardFor_<namespace>_<op>_defaultBackward"``. A name that no
-            node has yet is taken as that of one to come. If it is misspelt, the report goes on to name the node whose
-            tensors are exact because nothing tells what it reads.
+            node has yet is taken as that of one to come; if it is misspelt, the report goes on to name the node.
         *needs: One for all tensors, or one for each in the order of ``save_for_backward``. A Function may save more
             tensors in one call than in another: tensors beyond the words stay exact, words beyond the tensors wait.
         **slots: For nodes of C++, whose slots have names: the need of each, by what follows ``_saved_``.

@@ -277,10 +277,8 @@ class Holding:
             return Encoded(Blank(region))
         if needed.kind == "mask":
             return Encoded(Mask(region, needed.mask or BOOL))
-        if needed.kind == "integers":
-            if not region.is_cpu:
-                return "integer"  # its range cannot be read without waiting for the device
-            return Encoded(Integers(region, *extremes(region)))
+        if needed.kind == "integers":  # on a device their range cannot be read without waiting
+            return Encoded(Integers(region, *extremes(region))) if region.is_cpu else "integer"
         return self._quantize(region, save, needed, transform)
 
     def _quantize(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
