@@ -32,6 +32,7 @@ WAYS = {
     "peers": {"plain torch", "gact", "to bfloat16"},
     "plan": {"predicted", "measured"},
     "probing": {"8 bits", "measuring step"},
+    "small": {"plain", "compressed"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
     "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
     "zoo": {"8 bits", "4 bits"},

@@ -28,8 +28,8 @@ RUNTIMES = ("GLIBC_", "GLIBCXX_", "CXXABI_", "GCC_")
 STANDARD = re.compile("_ZN?K?St")
 """Of the namespace std: torch's libraries export some of them again, without a version."""
 OPTIONAL = {"__gmon_start__", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"}
-LATER = {"torch_from_blob"}
-"""Weak: torch has it from 2.11 on, and the kernels do without it."""
+LATER: set[str] = set()
+"""Weak: what torch has from a later release on, and the kernels do without."""
 
 
 def build(place: Path) -> Path:

@@ -11,7 +11,7 @@ from ..codecs.transforms import LEAST_ROW
 from .need import VALUE, Need, exact
 
 _SPAN = 1024.0
-_NARROW_SPAN = 256.0
+_NARROW_SPAN = 2048.0
 """Greatest over the tenth least of ordinary numbers: 33 of normal ones, 150 of exponential ones."""
 _SAMPLE = 512
 _MANY_MAGNITUDES = exact("values of many magnitudes")

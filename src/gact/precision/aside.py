@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import set_version
+from ..forks import new_lock
 
 _LONG = 1000.0
+_alone = new_lock()
 
 
 @contextlib.contextmanager
@@ -84,10 +86,11 @@ def _without_other_threads() -> Iterator[None]:
     The collector knows objects that another thread is about to make. A tuple that somebody refers to before it is
     complete cannot grow any more: the other thread would get a ``SystemError``.
     """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(_LONG)
-    try:
-        time.sleep(2 * interval)  # who has asked for his turn gets it
-        yield
-    finally:
-        sys.setswitchinterval(interval)
+    with _alone:  # another measurement would take the long interval for the usual one
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_LONG)
+        try:
+            time.sleep(min(2 * interval, 0.1))  # who has asked for his turn gets it
+            yield
+        finally:
+            sys.setswitchinterval(interval)
