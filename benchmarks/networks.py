@@ -114,6 +114,20 @@ def build(name: str, tiny: bool = False) -> Built:
     return Built(model, lambda: model(**inputs, labels=labels).loss, batch)
 
 
+def repeatable(make: Callable[[bool], Built], tiny: bool) -> Built:
+    """What a maker of networks builds, always with the same weights and the same batch.
+
+    Args:
+        make: Builds a network, the much smaller one if it is given True.
+        tiny: Which of the two.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built = make(tiny)
+    hold_statistics(built.model)
+    return built
+
+
 def hold_statistics(model: nn.Module) -> None:
     """Has the batch norms of a network keep their running statistics as they are."""
     for module in model.modules():

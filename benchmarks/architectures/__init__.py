@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
-
-from ..networks import Built, hold_statistics
+from ..networks import Built, repeatable
 from .detection import detector
 from .experts import experts
 from .graph import gat
@@ -42,8 +40,4 @@ def build_architecture(name: str, tiny: bool = False) -> Built:
         name: Key of ``ARCHITECTURES``.
         tiny: A much smaller network, to see that a case runs.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        built = ARCHITECTURES[name](tiny)
-    hold_statistics(built.model)
-    return built
+    return repeatable(ARCHITECTURES[name], tiny)

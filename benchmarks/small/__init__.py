@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
-
-from ..networks import Built, hold_statistics
+from ..networks import Built, repeatable
 from .graphs import gcn
 from .images import resnet
 from .layers import chain
@@ -31,8 +29,4 @@ def build_small(name: str, tiny: bool = False) -> Built:
         name: Key of ``SMALL``.
         tiny: A much smaller network, to see that a case runs.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        built = SMALL[name](tiny)
-    hold_statistics(built.model)
-    return built
+    return repeatable(SMALL[name], tiny)
