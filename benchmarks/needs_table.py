@@ -38,12 +38,16 @@ SUBJECTS = {
 }
 
 _SLOPE = "groups of the value, its square corrected; where saturated groups of the slope and 1 bit for the side (CPU)"
+_BENT = ("the function and its slope", "groups of a hyperbola of it; plain ones if others read it too")
 FORMS = {
     "": ("the value, linearly or nearly", "groups"),
     "normalised": ("the normalised value", "groups of it; mean and deviation exact"),
     "log_probabilities": ("the probability, linearly", "groups of it, peaks exact; 8 bits until the noise is known"),
     "cosine": ("its cosine, linearly", "groups of it; 1 bit for the side"),
     "sine": ("its sine, linearly", "groups of it; 1 bit for the side"),
+    "gelu": _BENT,
+    "silu": _BENT,
+    "mish": _BENT,
     "tanh": ("1 - t^2", _SLOPE),
     "sigmoid": ("s (1 - s)", _SLOPE),
 }

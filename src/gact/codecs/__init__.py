@@ -4,7 +4,7 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 
 * ``groups``: values, rounded to a few bits in groups with a minimum and a scale each.
 * ``transformed``: the same of what an exact transformation makes of a region (``transforms``: rows scaled;
-  ``normalised`` and ``columns``; ``probabilities``; ``slopes``; ``clamped``). ``forms`` chooses one.
+  ``normalised`` and ``columns``; ``probabilities``; ``slopes``; ``clamped``; ``bent``). ``forms`` chooses one.
 * ``masks``: one exact bit; ``winners``: one that tells who won a comparison. ``integers``: as many bits as they take.
   ``exact``: the region itself. ``blank``: its size.
 * ``fused``: decoding and what follows it in one pass, with ``lines`` (a scale and shift for each channel).

@@ -6,6 +6,8 @@ from functools import partial
 
 from torch import Tensor
 
+from .bent import SCALES, Bent
+from .columns import by_columns
 from .groups import Groups
 from .probabilities import LogProbabilities, Probabilities, are_sharp
 from .registry import Form, suited
@@ -14,7 +16,7 @@ from .statistics import normalised_by
 from .transformed import Transformed
 from .transforms import Transform
 
-__all__ = ["Form", "encode", "log_probabilities", "normalised_by", "probabilities", "quantized", "slope"]
+__all__ = ["Form", "bent", "encode", "log_probabilities", "normalised_by", "probabilities", "quantized", "slope"]
 
 
 def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | None = None) -> Groups:
@@ -42,6 +44,15 @@ def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: 
 def log_probabilities(dim: int) -> Form:
     """The form of what log-softmax over a dimension gave: its backward reads the exponential."""
     return partial(_log_probabilities, dim)
+
+
+def bent(name: str) -> Form:
+    """The form of an argument of ``"gelu"``, ``"silu"`` or ``"mish"``: under a hyperbola, or channel by channel."""
+    return partial(_bent, SCALES[name])
+
+
+def _bent(scale: float, region: Tensor, group_size: int) -> Transform:
+    return by_columns(region, group_size) or Bent(scale)
 
 
 def slope(name: str) -> Form:

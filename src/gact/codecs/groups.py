@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..autograd.internals import FakeTensor
 from ..ops import checks
+from .bent import Bent
 from .chunks import flat_of, sampled
 from .lines import Lines
 
@@ -35,6 +36,7 @@ class Groups:
         nbytes: Bytes held, metadata included.
         line: Channels and neighbours of the line that decoding ends with; None if there is none.
         one_pass: Whether decoding can be part of one pass over codes.
+        bent: The hyperbola under which values are held; None if it is a line.
     """
 
     __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "nbytes", "seed")
@@ -44,6 +46,7 @@ class Groups:
     offloaded_bytes = 0
     line: tuple[int, int] | None = None
     one_pass = True
+    bent: Bent | None = None
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)

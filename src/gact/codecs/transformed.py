@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ops import checks
+from .bent import Bent
 from .chunks import at_once, flat_of, key_from, sampled, spans, tiles
 from .groups import Groups, round_
 from .lines import Lines
@@ -78,6 +79,11 @@ class Transformed(Groups):
     def one_pass(self) -> bool:  # type: ignore[override]
         """Whether decoding can be part of one pass over codes."""
         return self.transform.line is not None
+
+    @property
+    def bent(self) -> Bent | None:  # type: ignore[override]
+        """The hyperbola under which values are held; None if it is a line."""
+        return self.transform if isinstance(self.transform, Bent) else None
 
     @property
     def rounding(self) -> int:

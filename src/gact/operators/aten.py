@@ -8,10 +8,12 @@ are a node of autograd by themselves take the need of that node's slot from ``ta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..autograd.internals import OpOverload
-from .need import VALUE, WIDE, Need, exact
+from .forms import BENT
+from .need import VALUE, WIDE, Chooser, Need, exact
 from .table import NEEDS
 
 SCORE = Need("value", min_bits=8, form="scores")
@@ -83,12 +85,19 @@ def _entries(text: str, need: Need) -> dict[tuple[str, str], Need]:
     return {(name, argument): need for name, *arguments in lines for argument in arguments}
 
 
+def _plain(need: Need | Chooser) -> Need:
+    """A need without a form, in which compiled code holds nothing."""
+    if not isinstance(need, Need) or (need.form and need.form not in BENT):
+        return WIDE
+    return replace(need, form="")
+
+
 def _of_nodes(text: str) -> dict[tuple[str, str], Need]:
     """Needs of operators by the slots of their nodes; those that depend on the node are taken for wide."""
     found = {}
     for operator, argument, node, slot in (line.split() for line in text.strip().splitlines()):
         need = NEEDS[node][slot]
-        found[operator, argument] = need if isinstance(need, Need) and not need.form else WIDE
+        found[operator, argument] = _plain(need)
     return found
 
 

@@ -9,8 +9,10 @@ from torch.autograd.graph import Node
 
 from ..autograd.nodes import signed
 from ..codecs import forms
+from ..codecs.bent import SCALES, Bent
 from ..codecs.clamped import Clamped
 from ..codecs.forms import Form
+from ..codecs.transforms import Transform
 from .bounds import between
 
 LOGARITHMS = "log_probabilities"
@@ -22,6 +24,15 @@ ATTENTION = "attention"
 CLAMPED = frozenset({"hardswish", "prelu"})
 OWN = frozenset({LOGARITHMS}) | SLOPES | CLAMPED
 """Forms that give back what one kind of backward reads, and not the values."""
+BENT = frozenset(SCALES)
+"""Forms from which the value of one function is right on average, and its slope, but not the values."""
+
+
+def kind_of(name: str, transform: Transform | None) -> str:
+    """The form in which a region is held for a need that names one, given the transform that was made; "" for none."""
+    if transform is None or (name in BENT and not isinstance(transform, Bent)):
+        return ""
+    return name
 
 
 def form_of(name: str, node: Node) -> Form | None:
@@ -39,6 +50,8 @@ def form_of(name: str, node: Node) -> Form | None:
             return None
         make = forms.log_probabilities if name == LOGARITHMS else forms.probabilities
         return make(signed(dim))
+    if name in BENT:
+        return forms.bent(name)
     if name in CLAMPED:
         return partial(_clamped, name)
     return forms.slope(name)

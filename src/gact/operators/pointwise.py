@@ -96,10 +96,7 @@ def _rrelu_noise(node: Node, tensor: Tensor) -> Need:
 
 _VALUES = """
     Expm1Backward0 result
-    GeluBackward0 self
     GluBackward0 self
-    MishBackward0 self
-    SiluBackward0 self
 """
 
 # Smooth, without a pole, with slopes that turn within a few units.
@@ -209,6 +206,9 @@ _MASKS = merged(
 POINTWISE = merged(
     entries(VALUE, _VALUES),
     entries(WIDE, _WIDE),
+    entries(Need("value", form="gelu"), "GeluBackward0 self"),
+    entries(Need("value", form="mish"), "MishBackward0 self"),
+    entries(Need("value", form="silu"), "SiluBackward0 self"),
     entries(Need("value", form="cosine"), "SinBackward0 self"),
     entries(Need("value", form="sine"), "CosBackward0 self"),
     entries(Need("value", form="tanh"), "TanhBackward0 result"),

@@ -18,7 +18,7 @@ from ..codecs.groups import Groups
 from ..codecs.integers import Integers, extremes
 from ..codecs.masks import Mask
 from ..codecs.transforms import Transform
-from ..operators.forms import LOGARITHMS, MIDDLES, OWN
+from ..operators.forms import LOGARITHMS, MIDDLES, OWN, kind_of
 from ..operators.need import Need
 from ..precision.measurement import finer
 from ..records import Decision, Settings, Site
@@ -33,6 +33,7 @@ from ..saved.identity import Identity
 from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
 from ..saved.save import Save
+from ..saved.straight import straightened
 from .offload import ExactCode, Movable, Offload
 from .policy import BOOL, ruled
 from .rules import Rules
@@ -119,13 +120,13 @@ class Holding:
             self._held.add_value(save.identity, save.again)
             return self._share(save.again, save)
         transform = make(region, self._settings.group_size) if make is not None else None
-        form = needed.form if transform is not None else ""
+        form = kind_of(needed.form, transform)
         save.middle = None if form else MIDDLES.get(needed.form)
         if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
             # What is steep enough to be coded as its exponential is too steep for its own rounding.
             return self.leave(save, "log-probabilities")
         if needed.kind == "value":
-            held = self._value(save, needed, form)
+            held = self._value(save, needed, form, transform)
         else:
             held = self._held.exact(save.identity, needed.mask or needed.kind)
         if held is not None:
@@ -186,12 +187,12 @@ class Holding:
         step.ledger.record(site, decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         return Packed(held, place.layout, step)
 
-    def _value(self, save: Save, needed: Need, form: str) -> Held | None:
+    def _value(self, save: Save, needed: Need, form: str, transform: Transform | None) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
         held = self._held.value(save.identity, needed.min_bits, form)
         if held is None and self._settings.derive and form not in OWN:
             held = self._derive(save.identity, needed) or self._cast(save, needed)
-        return held
+        return held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
 
     def _cast(self, save: Save, needed: Need) -> Held | None:
         source, tensor = save.source, save.tensor

@@ -40,12 +40,12 @@ class OffloadedCode:
         store: Where they go.
     """
 
-    __slots__ = ("_code", "_ticket", "bits", "dtype", "line", "name", "nbytes", "offloaded_bytes", "one_pass")
+    __slots__ = ("_code", "_ticket", "bent", "bits", "dtype", "line", "name", "nbytes", "offloaded_bytes", "one_pass")
 
     def __init__(self, code: Movable, store: Store) -> None:
         total = code.nbytes
         self._ticket = store.put(tuple(getattr(code, name) for name in code.parts))
-        self.name = code.name
+        self.name, self.bent = code.name, getattr(code, "bent", None)
         self.bits = code.bits
         self.dtype = code.dtype
         self.one_pass: bool = getattr(code, "one_pass", False)

@@ -11,6 +11,7 @@ from torch.autograd.graph import Node
 from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.integers import DTYPES as INTEGERS
 from ..codecs.masks import MaskTest, two_values
+from ..operators.forms import BENT
 from ..operators.need import VALUE, Need
 from ..operators.table import need_of
 from ..saved.parameters import PLAIN
@@ -22,7 +23,7 @@ _BOOL_NEED = Need("mask", mask=BOOL)
 _INTEGER_NEED = Need("integers")
 # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
-_DATA = Need("value", prior_bits=8)
+_DATA_BITS = 8
 
 
 def refusal(tensor: Tensor) -> str:
@@ -49,7 +50,8 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
         is_data: Whether no op made it.
     """
     needed = lossless(region, is_data) or need_of(node, slot, region)
-    return _DATA if needed is VALUE and is_data else needed
+    is_plain = needed is VALUE or needed.form in BENT
+    return replace(needed, prior_bits=_DATA_BITS) if is_data and is_plain else needed
 
 
 def lossless(region: Tensor, is_data: bool) -> Need | None:

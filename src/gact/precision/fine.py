@@ -50,6 +50,11 @@ class Fine(Encoded):
             return layout.restore(self.code.decode(size, stride))
         return layout.restore(code.decode_rounded(size, stride, *self.noise))
 
+    def bent(self) -> Groups | None:
+        """Its codes, if they are of values under a hyperbola; None where noise is asked for."""
+        self.is_read = True
+        return super().bent() if self.noise is None else None
+
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass that decodes; None where noise is asked for."""
         self.is_read = True

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..codecs.chunks import at_once, flat_of, key_from, tiles
-from ..codecs.fused import DTYPES, Pass
+from ..codecs.fused import DTYPES
 from ..codecs.groups import Groups
 from ..codecs.lines import Lines
 from ..ops import checks
@@ -45,7 +45,7 @@ _ONES = 2**64 - 1
 _rebuild_into = torch.ops.gact.rebuild_into.default
 
 
-class Bent(Protocol):
+class Curved(Protocol):
     """A rebuilt tensor that is no linear function of its codes, as ``derived.Derived`` is one."""
 
     @property
@@ -68,7 +68,7 @@ class Bent(Protocol):
         """The narrow codes it comes from."""
         ...
 
-    def moved(self, root: Encoded | None, times: float) -> Bent:
+    def moved(self, root: Encoded | None, times: float) -> Curved:
         """What its ops give, bends included, where a root is off by so many deviations of its error."""
         ...
 
@@ -77,7 +77,7 @@ class Bent(Protocol):
         ...
 
 
-def unbent(derived: Bent) -> Tensor:
+def unbent(derived: Curved) -> Tensor:
     """The values of a rebuilt tensor that bends, right on average.
 
     Args:
@@ -87,13 +87,16 @@ def unbent(derived: Bent) -> Tensor:
     first = sources[0]
     alone = all(each.held is first.held and each.layout == first.layout for each in sources)
     if alone and len(derived.roots) == 1 and made.dtype in DTYPES and derived.rebuild.stated is None:
+        bent = first.bent(made.size, made.stride)
+        if bent is not None:
+            return _in_tiles(derived, bent, ())
         found = first.one_pass(made.size, made.stride)
         if found is not None and found.is_bare:
-            return _in_tiles(derived, found)
+            return _in_tiles(derived, *found.loaded())
     return _as_a_whole(derived)
 
 
-def _as_a_whole(derived: Bent) -> Tensor:
+def _as_a_whole(derived: Curved) -> Tensor:
     """By running the whole chain on the roots as they are, and on each a deviation above and below."""
     roots = derived.roots
     plain = derived.moved(None, 0.0).rebuilt()
@@ -105,10 +108,9 @@ def _as_a_whole(derived: Bent) -> Tensor:
     return values
 
 
-def _in_tiles(derived: Bent, found: Pass) -> Tensor:
-    """Runs tile by tile, for a function of each element by itself."""
+def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
+    """Runs tile by tile, for a function of each element by itself, of codes under lines."""
     made = derived.made
-    code, lines = found.loaded()
     out: Tensor = code.codes.new_empty_strided(made.size, made.stride, dtype=made.dtype)
     flat, groups = flat_of(out), code.group_size
     length = min(_tile(at_once(out) * _PARTS, groups, lines), flat.numel())
@@ -139,8 +141,9 @@ class _Curve:
         length: Elements of a tile at most.
     """
 
-    def __init__(self, derived: Bent, code: Groups, length: int) -> None:
+    def __init__(self, derived: Curved, code: Groups, length: int) -> None:
         self._rebuild = derived.rebuild
+        self._unbend = None if code.bent is None else code.bent.inverse()
         self._arguments = len(derived.sources)
         self._size = code.group_size
         self._every = every_of(code.bits, derived.made.size.numel(), code.group_size)
@@ -196,7 +199,9 @@ class _Curve:
         return each
 
     def _replace(self, values: Tensor) -> None:
-        """Replaces arguments by what the function makes of them."""
+        """Replaces arguments, or what they are under a hyperbola, by what the function makes of them."""
+        if self._unbend is not None:
+            self._unbend(0, values)
         rebuild, arguments = self._rebuild, [values] * self._arguments
         if rebuild.overwrite is not None:
             rebuild.overwrite(*arguments)

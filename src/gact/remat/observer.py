@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..saved.identity import Place, locate
 from ..saved.kept import Copied, Kept
 from ..saved.parameters import PLAIN
 from ..saved.small import Small
+from ..saved.straight import straightened
 from . import rules
 from .curves import checked
 from .recipes import Link, Recipes, link_to
@@ -74,14 +76,14 @@ class Observer:
         """Notes the recipe of an op that left its sources as they were."""
         for source in args:
             # Most results cannot be rebuilt because a source is not held: find that out first.
-            if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source):
+            if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source, func):
                 return
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         if making is not None and places is not None:
-            self._add(checked(func, making, result), places, result)
+            self._add(checked(func, making, result), places, result, rules.BENT_BY.get(func, ""))
 
-    def _is_held(self, source: Tensor) -> bool:
+    def _is_held(self, source: Tensor, func: Callable[..., Any]) -> bool:
         if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():
             return False
         storage = source.untyped_storage()._cdata
@@ -90,7 +92,8 @@ class Observer:
         place = locate(source)
         if place is None:
             return False
-        return self._held.value(place.identity) is not None or self._recipes.find(place.identity) is not None
+        value = self._held.value(place.identity, form=rules.BENT_BY.get(func, ""))
+        return bool(value or self._recipes.find(place.identity) or self._held.bent(place.identity))
 
     def _places(self, sources: list[Tensor]) -> list[Place | None] | None:
         """The places of large sources; None if a source is of a class whose storage may not be looked at."""
@@ -103,14 +106,14 @@ class Observer:
             return False
         return bool(result.requires_grad and result.nbytes >= (self._small.bytes or 1))
 
-    def _add(self, making: rules.Making, places: list[Place | None], result: Tensor) -> None:
+    def _add(self, making: rules.Making, places: list[Place | None], result: Tensor, form: str = "") -> None:
         place = locate(result)
         if place is None or place.layout.copied:
             return
         start = place.identity[:2]
         if any(other is not None and other.identity[:2] == start for other in places) != making.inplace:
             return  # a view of a source, or the source itself
-        links = [self._link(source, other, result) for source, other in zip(making.sources, places, strict=True)]
+        links = [self._link(source, other, result, form) for source, other in zip(making.sources, places, strict=True)]
         if making.rebuild.masked:
             mask = self._recipes.last_mask
             links.append(None if mask is None or places[0] is None else Link(mask, places[0].layout, 0))
@@ -122,10 +125,14 @@ class Observer:
         if len(found) == len(links):
             self._recipes.add(place.identity, making.rebuild, found, result)
 
-    def _link(self, source: Tensor, place: Place | None, result: Tensor) -> Link | None:
+    def _link(self, source: Tensor, place: Place | None, result: Tensor, form: str) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
         if place is not None and not place.layout.copied:
-            link = link_to(place, self._held, self._recipes)
+            link = link_to(place, self._held, self._recipes, form)
+            if link is None and source._version == place.identity[-1]:
+                # What is held for one function serves others too if its code is a plain one.
+                straight = straightened(self._held, place, self._recipes.ledger)
+                link = None if straight is None else Link(weakref.ref(straight), place.layout, straight.depth)
             if link is not None:
                 return link
         return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None

@@ -23,6 +23,7 @@ from ..codecs.layout import Layout
 from ..saved.held import HeldRegions
 from ..saved.identity import Identity, Place
 from ..saved.kept import Copied, Kept
+from ..saved.ledger import Ledger
 from ..saved.origins import EXACT, Origin, is_unbiased, joined
 from ..saved.steps import Steps
 from .derived import Derived
@@ -138,6 +139,11 @@ class Recipes:
         self._known: dict[Identity, Recipe] = {}
         self._storages: set[int] = set()
 
+    @property
+    def ledger(self) -> Ledger:
+        """Where the bytes of the step are counted."""
+        return self._steps.ledger
+
     def add(self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor) -> None:
         """Notes how a tensor was made, unless the chain behind it is too long, or bends rounded values too much."""
         if self._number != self._steps.count:
@@ -163,9 +169,16 @@ class Recipes:
         return self._known.get(identity)
 
 
-def link_to(place: Place, held: HeldRegions, recipes: Recipes) -> Link | None:
-    """The way to what is held for a place, or else to its recipe; None if there is neither."""
-    value = held.value(place.identity)
+def link_to(place: Place, held: HeldRegions, recipes: Recipes, form: str = "") -> Link | None:
+    """The way to what is held for a place, or else to its recipe; None if there is neither.
+
+    Args:
+        place: The place.
+        held: What is held.
+        recipes: What can be rebuilt.
+        form: A form that serves besides.
+    """
+    value = held.value(place.identity, form=form)
     if value is not None:
         return Link(weakref.ref(value), place.layout, value.depth)
     recipe = recipes.find(place.identity)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..autograd.internals import CURVES
 from ..codecs.lines import NORMS, Lines
+from ..operators.forms import BENT
 from ..records import argument
 
 _LINEAR = """
@@ -54,6 +55,9 @@ INPLACE = {function: _INPLACE[name] for function, name in _functions(_INPLACE).i
 
 MASKED = _functions(_MASKED.split())
 """Ops whose result is their input times a mask that they save, or a bound."""
+
+BENT_BY = {function: name for function, name in POINTWISE.items() if name in BENT}
+"""Functions that are right on average of codes in the form that bears their name."""
 
 _STATED: dict[Callable[..., Any], tuple[Callable[..., Tensor], str]] = {}
 """Custom ops with what makes their result and their kind: see ``registry.py``."""

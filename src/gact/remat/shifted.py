@@ -130,6 +130,12 @@ class Shifted(Altered):
         for start, stop in tiles(flat, at_once(flat)):
             step = deviations.new_empty(stop - start)
             spread(deviations[start // code.group_size :], code.group_size, step)
+            if code.bent is not None and inverse is not None:
+                values = torch.empty_like(step)
+                code.bent.forward(flat)(start, values)
+                inverse(start, values.add_(step))
+                flat[start:stop].copy_(values)
+                continue
             if inverse is not None:
                 # An inverse that is linear but for a shift.
                 shift = torch.zeros_like(step)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..codecs.fused import Pass
+from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.masks import Mask
 from ..saved.base import Held
@@ -52,6 +53,15 @@ class Source:
         if layout.copied or layout.dense != size or layout.size != size or layout.stride != stride:
             return None
         return held.one_pass(size, stride)
+
+    def bent(self, size: torch.Size, stride: tuple[int, ...]) -> Groups | None:
+        """The codes of values under a hyperbola that it is, if all are read in that layout; None if it is none."""
+        layout, held = self.layout, self.held
+        if layout is None or not isinstance(held, Encoded) or layout.copied:
+            return None
+        if layout.dense != size or layout.size != size or layout.stride != stride:
+            return None
+        return held.bent()
 
     @property
     def is_fresh(self) -> bool:

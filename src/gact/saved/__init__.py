@@ -9,5 +9,6 @@
 * ``small``: below which size tensors stay as they are.
 * ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
 * ``unpacking``: the hook that gives a tensor back. ``sharded``: one that is spread over ranks.
+* ``straight``: codes that one function reads become plain where somebody else reads the values too.
 * ``late``: a compressor that is copied with its model is made when it is used.
 """

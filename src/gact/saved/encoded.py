@@ -79,6 +79,11 @@ class Encoded:
         code = self.code
         return Pass.over(cast(Decoded, code)) if code.name == Groups.name and code.dtype in DTYPES else None
 
+    def bent(self) -> Groups | None:
+        """Its codes on their device, if they are of values under a hyperbola; None if not."""
+        code = self.code
+        return cast(Groups, code.loaded()) if getattr(code, "bent", None) is not None else None
+
     def mask_(self, x: Tensor, layout: Layout, factors: tuple[float, float] | None = None) -> None:
         """Multiplies a tensor of that layout by a mask, in place; by two numbers where its bit is 0 and 1 if given."""
         code = self.code.loaded()

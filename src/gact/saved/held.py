@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..autograd.storages import WeakStorages
 from ..codecs.exact import Exact
+from ..codecs.groups import Groups
 from ..codecs.masks import MaskTest
-from ..operators.forms import OWN
+from ..operators.forms import BENT, OWN
 from .base import Held
 from .encoded import Encoded
 from .identity import Identity
@@ -19,7 +20,7 @@ from .kept import Copied
 
 WIDEST = 8
 EXACT = "kept"
-_KINDS = ("value", "wide", "normalised", *OWN)
+_KINDS = ("value", "wide", "normalised", *OWN, *BENT)
 
 
 class HeldRegions:
@@ -58,14 +59,28 @@ class HeldRegions:
         Args:
             identity: Of the region.
             min_bits: Least width of its codes.
-            form: The form in which they must be coded; ``""`` for any in which all values come back.
+            form: The form in which they must be coded; ``""`` for any in which all values come back. One of ``BENT`` is
+                served by those too.
         """
         if identity[0] not in self._storages:
             return None
-        for kind in (form or "value", "wide", EXACT) if form not in OWN else (form, EXACT):
+        if form in BENT:
+            kinds: tuple[str, ...] = (form, "value", "wide", EXACT)
+        else:
+            kinds = (form, EXACT) if form else ("value", "wide", EXACT)
+        for kind in kinds:
             held = self._get(identity, kind)
-            if held is not None and held.bits >= min_bits and (not form or kind != "wide"):
+            if held is not None and held.bits >= min_bits:
                 return held
+        return None
+
+    def bent(self, identity: Identity) -> Encoded | None:
+        """Codes of a region from which its values are not right on average; None if there are none."""
+        if identity[0] in self._storages:
+            for form in BENT:
+                held = self._get(identity, form)
+                if isinstance(held, Encoded) and held.code.name == Groups.name:
+                    return held
         return None
 
     def add_value(self, identity: Identity, held: Held, form: str = "") -> None:
@@ -73,7 +88,7 @@ class HeldRegions:
         self._storages.add(identity[0])
         if form:
             self._values[identity, form] = weakref.ref(held)
-            if form in OWN:
+            if form in OWN or form in BENT:
                 return
         kind = "wide" if held.bits >= WIDEST else "value"
         self._values[identity, kind] = weakref.ref(held)

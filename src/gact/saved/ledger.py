@@ -138,6 +138,10 @@ class Ledger:
             self._sites[site].remove(tally)
         self.record(site, after, moved, 0, merged=True)
 
+    def resize(self, site: Site, decision: Decision, more: int) -> None:
+        """Counts bytes that a code has gained."""
+        self._tally(site, decision).kept_bytes += more
+
     def record(
         self,
         site: Site,

@@ -1,0 +1,85 @@
+"""Arguments of GELU, SiLU and Mish, held on a scale that is as steep as what backward reads of them.
+
+NOTE: Why
+Of what lies well below zero, backward reads next to nothing: function and slope are nearly 0 there. But in networks
+that were trained many arguments lie there, and set the step of their groups. So what is quantized is
+
+    v = a (x - turn) + b sqrt((x - turn)^2 + width^2),    a = (1 + LEAST) / 2, b = (1 - LEAST) / 2,
+
+a hyperbola whose slope goes from ``LEAST`` far below the turn to 1 far above it, as that of the functions does. Of a
+group's levels most are then where the functions are steep. The inverse is a root as well, and exact.
+
+NOTE: What is right on average
+v is, and so are the function and its slope as far as they are lines in v, which they are more nearly than in x. What
+is left is taken away where the function is made again (``remat/curvature.py``). The argument itself is not right on
+average, so no other backward gets it from such a code: where one reads it, the code becomes a plain one
+(``saved/straight.py``).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .lines import Lines
+from .transforms import Forward, Inverse, working
+
+LEAST = 0.1
+"""Slope far below the turn."""
+_TURN, _WIDTH = -1.25, 0.75
+"""Where GELU's hyperbola turns, and how sharply: for little noise of function and slope on trained networks, at no more
+of what is left on average than plain codes have."""
+SCALES = {"gelu": 1.0, "silu": 1.7, "mish": 1.5}
+"""How many times as wide as GELU each function is."""
+_BELOW = (1 - LEAST) / 2
+
+
+class Bent:
+    """Values under a hyperbola.
+
+    Args:
+        scale: How many times as wide as GELU the function is that reads them.
+    """
+
+    __slots__ = ("_turn", "_width")
+
+    name = "bent"
+    rounding = "dithered"
+    parts: tuple[str, ...] = ()
+    nbytes = 0
+    line: tuple[int, int] | None = None
+
+    def __init__(self, scale: float) -> None:
+        self._turn, self._width = _TURN * scale, _WIDTH * scale
+
+    def lines(self) -> Lines:
+        """None: its inverse is no line."""
+        return []
+
+    def values(self, dtype: torch.dtype) -> torch.dtype:
+        """That in which squares do not overflow."""
+        return working(dtype)
+
+    def forward(self, flat: Tensor) -> Forward:
+        """The hyperbola."""
+        square = self._width**2
+
+        def write(start: int, out: Tensor) -> None:
+            out.copy_(flat[start : start + out.numel()]).sub_(self._turn)  # not in the dtype of the region
+            out.lerp_(_root(out, square), _BELOW)  # the two factors add up to 1
+
+        return write
+
+    def inverse(self) -> Inverse:
+        """The argument."""
+        square = self._width**2 * LEAST
+
+        def undo(start: int, values: Tensor) -> None:
+            values.lerp_(_root(values, square), -_BELOW / LEAST).add_(self._turn)
+
+        return undo
+
+
+def _root(values: Tensor, square: float) -> Tensor:
+    """The root of the sum of their squares and another."""
+    return torch.addcmul(values.new_full((), square), values, values).sqrt_()
