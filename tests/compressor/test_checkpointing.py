@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from inspect import signature
 
 import pytest
 import torch
@@ -349,3 +350,17 @@ def test_what_selective_checkpointing_keeps_is_counted():
         # Each storage once: the inputs of two of the blocks are outputs that the policy keeps.
         assert c.report().plain_bytes == 128 * (3 * (256 + 64) + 64) * 4
         loss.backward()
+
+
+@pytest.mark.skipif("respect_saved_tensors_hooks" not in signature(checkpoint).parameters, reason="torch before 2.14")
+@pytest.mark.parametrize("said", [{}, {"respect_saved_tensors_hooks": False}, {"respect_saved_tensors_hooks": True}])
+@pytest.mark.filterwarnings("error")
+def test_what_selective_checkpointing_keeps_may_be_shown_to_hooks(said, x):
+    model = Checkpointed(WAYS["selective"] | said)
+    x.requires_grad_()
+    expected, _ = gradients(model, x, torch.enable_grad())
+    c = gact.Compressor(model, bits=8, adaptive=False, min_bytes=0)
+    got, _ = gradients(model, x, c)
+    assert sum((a - b).square().sum() / b.square().sum() for a, b in zip(got, expected, strict=True)) < 1e-3
+    kept = sum(row.kept_bytes for row in c.report().rows if row.op in ("selective_checkpoint", "linear"))
+    assert kept == 3 * 4 * 16 * (64 + 32)

@@ -6,8 +6,9 @@ what is gone; below stands what each is for and what there is without it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ __all__ = [
     "active_parallel",
     "backward_engine",
     "cached_by_checkpoint",
+    "checkpoint_of",
     "current_node",
     "decompositions",
     "graph_compiler",
@@ -45,6 +47,7 @@ __all__ = [
     "function_modes",
     "get_unwrapped",
     "graph_task",
+    "has_compiled",
     "has_kernel",
     "hooks_refusal",
     "is_wrapped",
@@ -154,15 +157,45 @@ def has_kernel(operator: str, key: str) -> bool:
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
 
 
+_RESPECTS = "respect_saved_tensors_hooks"
 _CACHING = getattr(torch.utils.checkpoint, "_CachingTorchDispatchMode", ())
 
 
 def cached_by_checkpoint() -> Any:
     """What the selective checkpoint that runs now has kept so far, to be looked at later; None if none runs.
 
-    Without it, reports do not count what selective checkpointing keeps past all hooks.
+    Without it, reports do not count what selective checkpointing keeps past all hooks. Where torch asks whether hooks
+    shall see it (since 2.14) and the user has not said so, it is said that they need not: it is counted here.
     """
     for mode in reversed(_get_current_dispatch_mode_stack()):
         if isinstance(mode, _CACHING):
+            if getattr(mode, _RESPECTS, False) is None:
+                setattr(mode, _RESPECTS, False)
             return getattr(mode, "storage", None)
     return None
+
+
+_FRAME = getattr(torch.utils.checkpoint, "_CheckpointFrame", ())
+
+
+def checkpoint_of(frame: FrameType) -> Any:
+    """What a checkpoint that saves its inputs now knows of its block: how it runs again; None if that is not found.
+
+    Without it, blocks that were compiled may not run under checkpoint in a context.
+
+    Args:
+        frame: The function of ``torch.utils.checkpoint`` that saves.
+    """
+    at: FrameType | None = frame
+    while at is not None and at.f_code.co_filename == torch.utils.checkpoint.__file__:
+        for value in at.f_locals.values():
+            if isinstance(value, _FRAME) and hasattr(value, "recompute_fn"):
+                return value
+        at = at.f_back
+    return None
+
+
+def has_compiled() -> bool:
+    """Whether Dynamo has compiled anything in this process. Without it, everything counts as compiled."""
+    converter = sys.modules.get("torch._dynamo.convert_frame")
+    return converter is not None and getattr(converter, "FRAME_COUNTER", 1) > 0

@@ -1,7 +1,8 @@
 """The way of a saved tensor from the pack hook to what autograd holds.
 
 * ``consumers``, ``sites``: which op of which module is saving, and the names of such places.
-* ``callers``: parts of torch that run a custom Function or a backward pass of their own.
+* ``callers``: parts of torch that run a custom Function or a backward pass of their own. ``rerun``: checkpointed blocks
+  that hold compiled code.
 * ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
 * ``comparing``: what a node compares, held as who won.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import torch
 import torch.utils.checkpoint
 
 from ..autograd import pair
+from .rerun import COMPILED_FOLDER
 
 CHECKPOINT = "checkpoint"
 COMPILED = "compiled"
 _TORCH = os.path.dirname(torch.__file__)
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
-_COMPILED_FOLDER = os.path.join(_TORCH, "_functorch", "")
+_REENTRANT = ("checkpoint", "_checkpoint_impl")  # until torch 2.13, and since
 _SCHEDULES = os.path.join(_TORCH, "distributed", "pipelining", "")
 _FUNCTION_FILE = torch.autograd.function.__file__
 _GRADIENT_FILE = torch.autograd.__file__
 
 
-def function_of(frame: FrameType) -> tuple[str | None, bool]:
+def function_of(frame: FrameType, prepare: Callable[[FrameType], None]) -> tuple[str | None, bool]:
     """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other.
 
     And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
+
+    Args:
+        frame: The function that saves.
+        prepare: Called with the frame of a checkpoint whose block has not run yet.
     """
     if frame.f_code.co_filename == pair.__file__ and frame.f_back is not None:
         frame = frame.f_back
@@ -32,8 +38,11 @@ def function_of(frame: FrameType) -> tuple[str | None, bool]:
         frame = frame.f_back
     code = frame.f_code
     if code.co_filename == _CHECKPOINT_FILE:
-        return CHECKPOINT, code.co_name == "checkpoint"
-    return COMPILED if code.co_filename.startswith(_COMPILED_FOLDER) else None, False
+        has_run = code.co_name in _REENTRANT
+        if not has_run:
+            prepare(frame)
+        return CHECKPOINT, has_run
+    return COMPILED if code.co_filename.startswith(COMPILED_FOLDER) else None, False
 
 
 def is_of_schedule() -> bool:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
-import torch.utils.checkpoint
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
@@ -33,9 +34,11 @@ from ..saved.boundaries import DECIDING, LEAVING, Boundaries
 from ..saved.probabilities import ENDING, Probabilities
 from ..saved.waiting import Waiting
 from .callers import function_of, is_of_schedule
+from .rerun import prepare_checkpoint
 from .sites import Frame, Sites
 
 SELECTIVE = "selective_checkpoint"
+_QUIET = "an op of nobody's, which is running all the time"
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
 _GRADIENT = torch.autograd.grad
@@ -190,13 +193,13 @@ class Consumers(TorchFunctionMode):
         elif not name and self._boundaries is not None:
             cache = cached_by_checkpoint()
             if cache is not None:
-                self._boundaries.meet_cache(cache, self._selective)
+                self._boundaries.meet_cache(cache, partial(self._site_of, SELECTIVE))
 
-    def _selective(self) -> Site:
-        """The site of what a selective checkpoint keeps past the hooks."""
+    def _site_of(self, op: str) -> Site:
+        """The site of the next call of one of torch's own Functions in the running module."""
         frame = self.frame()
-        call = frame.calls[SELECTIVE] = frame.calls.get(SELECTIVE, -1) + 1
-        return self.sites.site(frame.path, SELECTIVE, call, 0)
+        call = frame.calls[op] = frame.calls.get(op, -1) + 1
+        return self.sites.site(frame.path, op, call, 0)
 
     def serve(
         self,
@@ -265,17 +268,19 @@ class Consumers(TorchFunctionMode):
             return None  # a double backward on a device's thread
         frame = self._frames[-1]
         if self._op is None:
-            op, self.has_run = function_of(sys._getframe(2))
-            if op is None:
-                return None
-            call = frame.calls[op] = frame.calls.get(op, -1) + 1
-            return self.sites.site(frame.path, op, call, 0)
+            op, self.has_run = function_of(sys._getframe(2), self._prepare)
+            return None if op is None else self._site_of(op)
         if self._slot == 0:
             self._name = name = self._op.partition(".")[0]  # overloads go by the op's name
             self._call = frame.calls[name] = frame.calls.get(name, -1) + 1
         slot = self._slot
         self._slot = slot + 1
         return self.sites.site(frame.path, self._name, self._call, slot)
+
+    def _prepare(self, frame: FrameType) -> None:
+        """Prepares a checkpointed block that is about to run."""
+        if self._boundaries is not None:
+            prepare_checkpoint(frame, Consumers, partial(_quiet, self.sites), self._boundaries.teller())
 
     def call(self, frame: Frame, node: Node) -> tuple[str, int]:
         """Name and number of a call that only its node has told; counts it."""
@@ -286,3 +291,10 @@ class Consumers(TorchFunctionMode):
     def site(self, frame: Frame, op: str, call: int, slot: int) -> Site:
         """The site of a slot of such a call."""
         return self.sites.site(frame.path, op, call, slot)
+
+
+def _quiet(sites: Sites) -> Consumers:
+    """One that follows nothing, beside which Dynamo compiles as beside one that does."""
+    quiet = Consumers(sites)
+    quiet._op = _QUIET
+    return quiet

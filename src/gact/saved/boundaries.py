@@ -105,6 +105,17 @@ class Boundaries:
             for value in (*args, *kwargs.values())
         )
 
+    def teller(self) -> Callable[[], None]:
+        """A function that notes that the running block decides what is not seen, and that keeps nothing alive."""
+        alive = weakref.ref(self)
+
+        def tell() -> None:
+            boundaries = alive()
+            if boundaries is not None and boundaries.saves:
+                boundaries._decided = True
+
+        return tell
+
     def end(self) -> None:
         """Settles all that wait for the last time, and lets go of who does."""
         self.close()
