@@ -65,3 +65,29 @@ def test_before_a_second_batch_the_variance_is_not_known():
     assert after.batch_variance is None
     assert after.noise_ratio is None
     assert "from batch to batch" not in str(after)
+
+
+def test_the_noisiest_parameters_are_named():
+    after = report(3, bits=2)
+    names = [f"{block}.0.{kind}" for block in range(3) for kind in ("weight", "bias")] + ["3.weight", "3.bias"]
+    assert {name for name, *_ in after.parameters} <= set(names)
+    noise = [each for _, each, _ in after.parameters]
+    assert noise == sorted(noise, reverse=True)
+    assert len(noise) == len(names)
+    whole = sum(noise * share for _, noise, share in after.parameters)
+    assert whole == pytest.approx(after.noise, rel=1e-3)
+    for text in (str(after), after.to_html()):
+        assert "noisiest parameters" in text
+        assert all(f"{noise:.1e}" in text for _, noise, _ in after.parameters)
+    assert json.loads(after.to_json())["parameters"] == [list(each) for each in after.parameters]
+    assert "noisiest" not in str(report(1))
+
+
+def test_a_parameter_that_nobody_names_is_told_by_its_shape():
+    weight = nn.Parameter(torch.randn(64, 64) / 8)
+    c = gact.Compressor(min_bytes=0, bits=2)
+    for _ in range(3):
+        with c:
+            loss = (torch.tanh(torch.randn(128, 64) @ weight) @ weight).square().mean()
+        c.backward(loss)
+    assert [name for name, *_ in c.report().parameters] == ["[64, 64]"]

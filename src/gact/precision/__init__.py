@@ -5,6 +5,7 @@
 * ``probe``, ``sensitivity``, ``grouping``, ``graph``, ``findings``: backward passes of our own on the step's graph, and
   what they tell. ``aside``, ``refusal``: what such passes must leave as it was, and where they cannot run.
 * ``known``, ``sightings``: what is known of the sites. ``budget``, ``allocation``, ``objective``: the widths.
+* ``suffering``: which parameters have most noise.
 * ``agreement``: ranks of a distributed run choose the same. ``comparison``: predicted noise beside measured noise.
 * ``state``, ``resumed``: all of that as plain numbers, and back.
 

@@ -26,7 +26,8 @@ def agree(group: Any, result: Result | None, site_of: Callable[[str, str, int, i
         The findings of all sites that any rank has measured, with their mean noise; None if a rank failed.
     """
     gathered: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(gathered, None if result is None else replace(result, snapshot=None), group=group)
+    sent = None if result is None else replace(result, snapshot=None, suffering=None)
+    dist.all_gather_object(gathered, sent, group=group)
     results: list[Result] = [each for each in gathered if each is not None]
     if len(results) < len(gathered):
         return None

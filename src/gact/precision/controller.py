@@ -175,7 +175,7 @@ class Controller(Known):
             finite = {site: each.blended(self.findings.get(site)) for site, each in finite.items()}
         self._schedule.succeeded(number)
         self._totals = result.totals
-        self.snapshot = result.snapshot
+        self.snapshot, self.suffering = result.snapshot, result.suffering
         self.findings.update(finite)
         for site in finite:
             self._sightings.note(site, number)

@@ -13,6 +13,7 @@ from ..records import Site
 from .fine import Fine
 from .probe import Snapshot
 from .sightings import Names
+from .suffering import Suffering
 
 _ROUNDING = 1.02
 
@@ -158,6 +159,7 @@ class Result:
         passes: Backward passes run.
         totals: Bytes of the step.
         snapshot: A sample of the gradient; not sent to other ranks.
+        suffering: Which parameters suffer; not sent either.
         times: When this rank has seen the sites: the last step and the longest gap.
     """
 
@@ -166,4 +168,5 @@ class Result:
     passes: int
     totals: Totals
     snapshot: Snapshot | None = None
+    suffering: Suffering | None = None
     times: dict[Names, tuple[int, int]] = field(default_factory=dict)

@@ -65,16 +65,15 @@ class Sharing:
         ).reshape(len(members), len(leaves))
         self._possible = last[:, None] >= places[None, :]
 
-    def share(self, group: Sequence[int], energy: Tensor) -> tuple[Tensor, Tensor]:
-        """Shares the energy that one pass saw among its members.
+    def share(self, group: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Shares what one pass saw at each leaf among its members.
 
         Args:
             group: Indices of the members that were rounded in the pass.
-            energy: Noise at each leaf, shape [leaves, measures].
 
         Returns:
-            What each member caused first hand, and its share of what travelled; both of shape [members of the group,
-            measures].
+            Which part of it each member caused first hand, and which of what travelled; both of shape [members of the
+            group, leaves].
         """
         index = torch.tensor(group)
         numel = self.numel[index, None]
@@ -84,7 +83,7 @@ class Sharing:
         own = first_hand.sum(0) > 0
         first = torch.where(own, first_hand / first_hand.sum(0).clamp(min=1.0), 0.0)
         travelled = torch.where(own, 0.0, possible / possible.sum(0))
-        return first @ energy, travelled @ energy
+        return first, travelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +93,34 @@ class Group:
     Attributes:
         members: Their indices.
         energy: What the pass saw at each leaf, by each measure of noise; the last decides about splitting.
-        first_hand: What each member caused first hand.
-        travelled: Each member's share of what travelled.
+        first: Which part of it each member caused first hand, shape [members, leaves].
+        others: Which part of what travelled.
     """
 
     members: list[int]
     energy: Tensor
-    first_hand: Tensor
-    travelled: Tensor
+    first: Tensor
+    others: Tensor
+
+    @property
+    def first_hand(self) -> Tensor:
+        """What each member caused first hand, shape [members, measures]."""
+        return self.first @ self.energy
+
+    @property
+    def travelled(self) -> Tensor:
+        """Each member's share of what travelled, shape [members, measures]."""
+        return self.others @ self.energy
 
     @property
     def estimate(self) -> Tensor:
         """What each member causes, shape [members, measures]."""
         return self.first_hand + self.travelled
+
+    @property
+    def by_leaf(self) -> Tensor:
+        """What each member causes at each leaf, shape [members, leaves, measures]."""
+        return (self.first + self.others)[:, :, None] * self.energy
 
     def uncertainty(self, members: Sequence[Member]) -> float:
         """How much is at stake in the sharing: elements, each by how much of its site's estimate was shared."""

@@ -12,6 +12,7 @@ from ..saved.ledger import Ledger
 from .budget import Options
 from .findings import Finding, Reach, Totals
 from .sightings import Sightings
+from .suffering import Suffered, Suffering
 
 _NOISY, _NOTABLE = 0.5, 0.1
 """Predicted noise that is told of: more than a half of the variance from batch to batch (of the gradient itself while
@@ -33,6 +34,7 @@ class Known:
         over_budget: Whether the widths take more than was asked for, because the budget is below what is possible or
             because ``max_noise`` could not be met within it.
         reach: What was asked for and what the widths come to; None before any measurement.
+        suffering: Which parameters suffer, of the last loss that was measured; None before.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,6 +49,7 @@ class Known:
         self.batch_variance: float | None = None
         self.over_budget = False
         self.reach: Reach | None = None
+        self.suffering: Suffering | None = None
         self._totals = Totals(0, 0)
         self._sightings = Sightings()
         self._spreads: dict[Site, list[tuple[Tensor | float, int]]] = {}
@@ -68,6 +71,14 @@ class Known:
         if finding is None or not self.noise or self._sightings.is_gone(site):
             return None
         return finding.noise[self.widths[site] - 1] / self.noise
+
+    def worst(self, count: int) -> list[Suffered]:
+        """The parameters whose own gradients have most noise at the widths in use; none before any measurement."""
+        if self.suffering is None:
+            return []
+        findings, widths = self.findings, self.widths
+        sites = (site for site in findings if site in widths and not self._sightings.is_gone(site))
+        return self.suffering.worst({site: findings[site].noise[widths[site] - 1] for site in sites}, count)
 
     def _resize(self, ledger: Ledger) -> None:
         """Replaces the sizes of the measured step by those of another, which may have been part of a batch."""

@@ -28,6 +28,7 @@ from .objective import weights
 from .probe import Probe
 from .refusal import check_graph
 from .sensitivity import in_groups, one_at_a_time
+from .suffering import Suffering
 from .variance import variance_by_width
 
 _FINEST = 8
@@ -125,9 +126,12 @@ class Measurement:
         check_graph(roots)
         self._each(pending, "is_read", False)
         probe, sites, noise = self._noise(roots, pending, leaves)
-        findings = {site: self._finding(site, *each) for site, each in zip(sites, noise.tolist(), strict=True)}
+        caused = noise.sum(1).tolist()
+        findings = {site: self._finding(site, *each) for site, each in zip(sites, caused, strict=True)}
         self._measured.update(sites)
-        return Result(findings, float(probe.energy.sum()), probe.passes, self._without_finer(totals), probe.snapshot())
+        suffering = Suffering([leaf.tensor for leaf in leaves], probe.energy, sites, noise[:, :, 0])
+        totals, snapshot = self._without_finer(totals), probe.snapshot()
+        return Result(findings, float(probe.energy.sum()), probe.passes, totals, snapshot, suffering)
 
     def compare(self, loss: Tensor, totals: Totals, rounds: int) -> list[Comparison]:
         """What the groups tell of each site beside what each site's rounding alone does.
@@ -239,7 +243,7 @@ class Measurement:
 class _Seen(NamedTuple):
     """What passes over one graph gave: the probe, the sites that the loss reads, and what each one causes.
 
-    The noise is of shape [sites, 2], as ``objective.weights`` measures it.
+    The noise is of shape [sites, leaves, 2], as ``objective.weights`` measures it.
     """
 
     probe: Probe

@@ -28,10 +28,11 @@ def one_at_a_time(count: int, reseed: Callable[[int], Tensor]) -> Tensor:
             are apart at each leaf, shape [leaves, measures].
 
     Returns:
-        Variance of the gradient due to each member, from one sample, shape [members, measures], float64.
+        Variance of each leaf's gradient due to each member, from one sample, shape [members, leaves, measures],
+        float64.
     """
-    apart = [reseed(index).sum(0) / 2 for index in range(count)]
-    return torch.stack(apart) if apart else torch.zeros(0, 1, dtype=torch.float64)
+    apart = [reseed(index) / 2 for index in range(count)]
+    return torch.stack(apart) if apart else torch.zeros(0, 0, 1, dtype=torch.float64)
 
 
 def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compare) -> Tensor:
@@ -43,15 +44,15 @@ def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compar
         compare: Runs one pass.
 
     Returns:
-        Estimate of the noise that each member causes, shape [members, measures], float64. What the last measure tells
-        decides how groups are split.
+        Estimate of the noise that each member causes at each leaf, shape [members, leaves, measures], float64. What
+        the last measure tells decides how groups are split.
     """
     if not members:
-        return torch.zeros(0, 1, dtype=torch.float64)
+        return torch.zeros(0, 0, 1, dtype=torch.float64)
     sharing = Sharing(members, leaves)
 
     def measured(group: list[int], energy: Tensor) -> Group:
-        return Group(group, energy, *sharing.share(group, energy))
+        return Group(group, energy, *sharing.share(group))
 
     most = passes_for(members, LEAST_PASSES, MOST_PASSES)
     groups = [measured(group, compare(group)) for group in first_groups(members, most)]
@@ -65,9 +66,9 @@ def in_groups(members: Sequence[Member], leaves: Sequence[Leaf], compare: Compar
         energy = compare(smaller)
         groups.remove(whole)
         groups += [measured(smaller, energy), measured(larger, (whole.energy - energy).clamp(min=0.0))]
-    estimate = torch.zeros(len(members), groups[0].energy.shape[1], dtype=torch.float64)
+    estimate = torch.zeros(len(members), *groups[0].energy.shape, dtype=torch.float64)
     for group in groups:
-        estimate[torch.tensor(group.members)] = group.estimate
+        estimate[torch.tensor(group.members)] = group.by_leaf
     return estimate
 
 

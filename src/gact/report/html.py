@@ -6,7 +6,7 @@ from html import escape
 
 from ..text import html_page, html_table, mebibytes
 from .rows import Figures, Row
-from .table import code_name, percent, summary
+from .table import PARAMETERS, code_name, parameters, percent, summary
 
 
 def render(report: Figures) -> str:
@@ -15,6 +15,8 @@ def render(report: Figures) -> str:
     names = ["site", "code", "saves", "duplicates", "plain MiB", "kept MiB", *["noise %"] * measured]
     totals = escape(summary(report)).replace("\n", "<br>")
     table = html_table(names, [_cells(row, measured) for row in report.rows], range(2, len(names)))
+    if report.parameters:
+        table += html_table(PARAMETERS, parameters(report), (1, 2))
     return html_page("gact report", "gact report", f"<p>{totals}</p>\n{table}")
 
 

@@ -12,6 +12,8 @@ from . import html, table
 from .advice import advice_on
 from .rows import Figures, Row
 
+_WORST = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Report(Figures):
@@ -25,6 +27,8 @@ class Report(Figures):
         passes: Backward passes that measurements have run so far.
         over_budget: Whether the widths take more bytes than was asked for.
         unmeasured: Why sensitivities are not measured (any more); empty if they are.
+        parameters: The ten parameters whose own gradients have most predicted noise, the worst first: tuples of name,
+            noise |g - g0|^2 / |g0|^2, and share of |g0|^2 in that of all. Empty before any measurement.
         advice: What is not as a user would want it: tuples of code, text and remedy, see ``Advice``.
     """
 
@@ -34,6 +38,13 @@ class Report(Figures):
 
     def __str__(self) -> str:
         return table.render(self)
+
+
+def _worst(controller: Controller, model: nn.Module | None) -> tuple[tuple[str, float, float], ...]:
+    """The parameters with most noise, by name; one that is not the model's by its shape."""
+    worst = controller.worst(_WORST)
+    names = {} if model is None or not worst else {id(each): name for name, each in model.named_parameters()}
+    return tuple((names.get(id(each), str(list(each.shape))), noise, share) for each, noise, share in worst)
 
 
 def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None = None) -> Report:
@@ -64,5 +75,6 @@ def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None
         controller.passes,
         controller.over_budget,
         controller.failure,
+        parameters=_worst(controller, model),
     )
     return replace(report, advice=advice_on(report, controller, model))

@@ -55,6 +55,7 @@ class Figures:
     over_budget: bool = False
     unmeasured: str = ""
     advice: tuple[tuple[str, str, str], ...] = ()
+    parameters: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def plain_bytes(self) -> int:
@@ -119,5 +120,6 @@ class Figures:
             "passes": self.passes,
             "over_budget": self.over_budget,
             "unmeasured": self.unmeasured,
+            "parameters": [list(each) for each in self.parameters],
         }
         return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)

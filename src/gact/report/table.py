@@ -124,9 +124,17 @@ def render(report: Figures) -> str:
                 other.noise_share = (other.noise_share or 0.0) + line.noise_share
         body.append(_cells(other))
     columns = len(head) - (report.noise is None)
-    return (
-        summary(report) + "\n\n" + aligned([cells[:columns] for cells in [head, *body]], range(3, columns), rule=True)
-    )
+    kinds = aligned([cells[:columns] for cells in [head, *body]], range(3, columns), rule=True)
+    worst = [aligned([PARAMETERS, *parameters(report)], (1, 2), rule=True)] if report.parameters else []
+    return "\n\n".join([summary(report), kinds, *worst])
+
+
+PARAMETERS = ("noisiest parameters", "own noise", "gradient %")
+
+
+def parameters(report: Figures) -> list[list[str]]:
+    """A row of cells for each of the noisiest parameters."""
+    return [[name, f"{noise:.1e}", f"{100 * share:.2g}"] for name, noise, share in report.parameters]
 
 
 def _cells(line: Line) -> list[str]:
