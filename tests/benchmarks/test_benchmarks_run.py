@@ -31,6 +31,7 @@ WAYS = {
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
     "plan": {"predicted", "measured"},
+    "pretrained": {"plain", "4 bits", "automatic 4 bits"},
     "probing": {"8 bits", "measuring step"},
     "small": {"plain", "compressed"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
