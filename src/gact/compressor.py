@@ -223,7 +223,7 @@ class Compressor(MadeLate, Context):
         with twin:
             loss = loss_fn()
         measured = twin._controller.measured()
-        with preserved_state(self._model, loss.device):
+        with twin._measuring.alone(), preserved_state(self._model, loss.device):
             found = [] if measured is None else measured.measurement.compare(loss, measured.totals, rounds)
         if len(found) < 2:
             raise ValueError(

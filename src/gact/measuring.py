@@ -100,6 +100,10 @@ class Measuring:
         if controller.snapshot is None and measured is None:
             unwatch(step)
 
+    def alone(self) -> contextlib.AbstractContextManager[object]:
+        """Meanwhile, backward passes over the graph of a step are somebody's own and measure nothing."""
+        return self._lock
+
     def _measure(self, measured: Measured, step: Step, roots: Roots) -> None:
         controller = self._controller
         if controller.failure:

@@ -364,3 +364,18 @@ def test_what_selective_checkpointing_keeps_may_be_shown_to_hooks(said, x):
     assert sum((a - b).square().sum() / b.square().sum() for a, b in zip(got, expected, strict=True)) < 1e-3
     kept = sum(row.kept_bytes for row in c.report().rows if row.op in ("selective_checkpoint", "linear"))
     assert kept == 3 * 4 * 16 * (64 + 32)
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("decides", [False, True])
+def test_inputs_of_blocks_that_decide_are_exact(options, decides, x):
+    def block(x):
+        return x * (x > x.mean()) if decides else x * x.mean()
+
+    c = gact.Compressor(nn.Linear(2, 2), bits=8, adaptive=False, min_bytes=0)
+    with c:
+        checkpoint(block, x.requires_grad_() * 1, **options).square().mean()
+    (row,) = (row for row in c.report().rows if row.op == "checkpoint")
+    assert row.codec == ("keep" if decides else "groups")
+    assert row.reason == ("input of a checkpointed block that decides something" if decides else "")
+    assert (row.call, row.count) == (0, 1)

@@ -358,7 +358,8 @@ def test_nothing_of_ours_is_compiled_where_nothing_else_is():
         loss = net(torch.randn(128, 256)).square().mean()
     loss.backward()
     assert counters["stats"]["unique_graphs"] == alone
-    assert ({"compiled"} if alone else {"linear", "relu"}) & {row.op for row in c.report().rows}
+    held = {row.op for row in c.report().rows}
+    assert held >= ({"le"} if alone else {"linear", "relu"})  # compiled code compares for ReLU by itself
 
 
 def test_plain_steps_between_make_one_graph_more():

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cases import NETWORKS
+from gact.measuring import Measuring
 from gact.precision.comparison import Comparison, draw, table
 from training import clone, compressor, gradient, random_states, step
 
@@ -150,3 +151,9 @@ def test_the_table_and_the_picture_show_every_site(tmp_path):
 def test_ratios_of_zero():
     assert Comparison(None, 0, 0.0, 0.0).ratio == 1
     assert math.isinf(Comparison(None, 0, 1.0, 0.0).ratio)
+
+
+def test_the_passes_that_compare_measure_nothing_themselves(monkeypatch):
+    model, x = NETWORKS["perceptron"].build(), NETWORKS["perceptron"].inputs()
+    monkeypatch.setattr(Measuring, "_measure", lambda *arguments: pytest.fail("a pass of our own was measured"))
+    assert len(compressor(model, bits=3).predicted_against_measured(lambda: distance(model, x), rounds=1)) > 1

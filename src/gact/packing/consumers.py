@@ -38,10 +38,10 @@ from .rerun import prepare_checkpoint
 from .sites import Frame, Sites
 
 SELECTIVE = "selective_checkpoint"
-_QUIET = "an op of nobody's, which is running all the time"
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
 _GRADIENT = torch.autograd.grad
+_NODE = Tensor.grad_fn.__get__  # type: ignore[union-attr]  # before torch 2.13 checkpoint looks, before its block runs
 _ASKING = frozenset({Tensor.requires_grad_, Tensor.requires_grad.__set__})  # type: ignore[attr-defined]
 _SPECIAL = DECIDING | LEAVING | ENDING | _ASKING | {_GRADIENT}
 
@@ -122,7 +122,7 @@ class Consumers(TorchFunctionMode):
             else:
                 self._note_decision(func, args, kwargs)
         boundaries = self._boundaries
-        if boundaries is not None and boundaries.is_open and self._in_charge():
+        if boundaries is not None and boundaries.is_open and func != _NODE and self._in_charge():
             boundaries.close()
         self._op = func.__name__
         self.function = func
@@ -296,5 +296,5 @@ class Consumers(TorchFunctionMode):
 def _quiet(sites: Sites) -> Consumers:
     """One that follows nothing, beside which Dynamo compiles as beside one that does."""
     quiet = Consumers(sites)
-    quiet._op = _QUIET
+    quiet._op = "nobody's, which is running all the time"
     return quiet

@@ -130,8 +130,7 @@ class Packer:
             boundaries.close()
         if waiting.saves and (self._consumers.function is None or len(waiting.saves) >= MANY):
             waiting.tell(tensor)
-        refused = refusal(tensor)
-        if refused:
+        if refused := refusal(tensor):
             parts = parts_of(tensor)
             if parts and all(map(self._parameters.owns, parts)):
                 return self._leave_parameter(tensor, step)
@@ -142,9 +141,12 @@ class Packer:
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)
-        # An empty leaf, as checkpoint makes one before torch 2.13, has no gradient that anybody could want.
-        if tensor.requires_grad and tensor.is_leaf and self._parameters.knows_model and tensor.numel():
-            step.inner.meet_input(tensor)
+        if tensor.requires_grad and tensor.is_leaf:
+            if not tensor.numel() and site is not None and site.op == CHECKPOINT:
+                self._consumers.frame().calls[CHECKPOINT] -= 1  # a leaf that checkpoint makes before torch 2.13
+                return Kept(tensor, step)
+            if self._parameters.knows_model and tensor.numel():
+                step.inner.meet_input(tensor)
         if tensor.nbytes < self.small.bytes or not tensor.numel():
             small = self.small
             small.kept += tensor.nbytes
