@@ -60,9 +60,34 @@ def test_heads_that_are_shorter_than_a_group_are_taken_together():
 
 
 def test_small_and_short_regions_are_not_looked_at():
-    assert by_columns(outliers(300), 256) is None
-    assert by_columns(outliers(ROWS, width=128), 256) is None
+    assert by_columns(outliers(150), 256) is None
+    assert by_columns(outliers(ROWS * 8, width=16)[:60], 256) is None
     assert by_columns(outliers(ROWS).double(), 256) is None
+
+
+@pytest.mark.parametrize("width", [64, 96, 192])
+def test_rows_that_are_shorter_than_a_group_are_looked_at_together(width):
+    region = outliers(2 * ROWS, width=width)
+    transform = by_columns(region, 256)
+    assert transform is not None
+    assert transform.nbytes == 8 * width
+    assert error(region) < error(region, plain=True) / 20
+
+
+def test_heads_of_a_few_rows_are_channels_of_their_own():
+    """The innermost dimensions end where those around them would leave too few rows."""
+    region = outliers(4, 160, width=192).view(4, 160, 3, 64).transpose(1, 2)
+    transform = by_columns(region, 256)
+    assert transform is not None
+    assert transform.nbytes == 8 * 192
+
+
+@pytest.mark.parametrize("spread", [0.4, 1.0])
+def test_channels_that_differ_a_little_gain_a_little(spread):
+    region = draw(ROWS, WIDTH) * (spread * draw(WIDTH)).exp()
+    assert by_columns(region, 256) is not None
+    assert (by_columns(region, 256, much=True) is None) == (spread < 1)
+    assert error(region) < error(region, plain=True) / 1.5
 
 
 @pytest.mark.parametrize("spoilt", [torch.inf, torch.nan])

@@ -19,30 +19,35 @@ from .channels import channels_of, in_memory
 from .chunks import flat_of
 from .normalised import Figures, Normalised
 
-_LEAST = 2**18
-"""Elements of a region that is looked at: of a smaller one the look would cost more than its code."""
+_LEAST = 2**16
+"""Elements of a region that is looked at: of a smaller one the look would cost far more than its code."""
 _LONGEST = 2**16
+_SHORTEST = 32
 _GLANCE, _ROWS = 8, 64
 """So many rows are looked at first, and if that is promising."""
-_PROMISING = 2.0
-_GAIN = 4.0
-"""How many times less noise the channels must have, each against its own size and on average, for it to pay."""
-_NO_WORSE = 1.25
-"""How many times the noise of all together may be."""
+_PROMISING = 1.0
+_GAIN, _NO_WORSE = 4.0, 1.25
+"""It pays if the channels have so many times less noise, each against its own size and on average, and all together no
+more than so many times as much,"""
+_LITTLE, _BETTER = 1.5, 0.8
+"""or so many times less and no more than so many times as much."""
+_FIGURES = 64
+"""Bits that a channel's mean and deviation take."""
 _FLOOR = 2.0**-6
 """A channel counts as no smaller than this against the others of its group: what was not seen of it may be larger."""
 _WIDTH = 6.0
 """Range of a group, in deviations, of numbers that are alike."""
 
 
-def by_columns(region: Tensor, group_size: int) -> Normalised | None:
-    """The transform of a region by channels, which are its innermost dimensions; None where little would be gained.
+def by_columns(region: Tensor, group_size: int, much: bool = False) -> Normalised | None:
+    """The transform of a region by channels, which are its innermost dimensions; None where nothing would be gained.
 
     On devices, where looking would wait, and without data there is none.
 
     Args:
         region: A dense region of a float dtype.
         group_size: Elements of a group.
+        much: Whether little is not enough, as where another code would serve.
     """
     if region.numel() < _LEAST or not region.is_cpu or region.dtype == torch.float64:
         return None
@@ -50,18 +55,25 @@ def by_columns(region: Tensor, group_size: int) -> Normalised | None:
         return None
     size, stride = region.size(), region.stride()
     inner, length = _innermost(size, stride, group_size)
-    rows = region.numel() // length
-    if length < group_size or length > _LONGEST or rows < _ROWS:
+    if not _SHORTEST <= length <= _LONGEST or region.numel() // length < _ROWS:
         return None
-    table = flat_of(region.detach()).view(rows, length)
-    if not _is_promising(_some(table, _GLANCE), group_size):
+    # As many rows as a group reaches over are looked at as one.
+    times = -(-group_size // length)
+    frames = region.numel() // (length * times)
+    table = flat_of(region.detach())[: frames * length * times].view(frames, length * times)
+    if not _is_promising(_some(table, _GLANCE), length, group_size):
         return None
     sample = _some(table, _ROWS)
-    variance, mean = _of_channels(sample)
+    variance, mean = _of_channels(sample.view(-1, length))
     deviation = variance.sqrt()
-    typical = _grouped(variance[None], group_size).mean(2)[0].sqrt()
+    typical = _grouped(variance.repeat(times)[None], group_size).mean(2)[0].sqrt()
     deviation = torch.maximum(deviation, (typical * _FLOOR).repeat_interleave(group_size)[:length])
-    if not _are_sane(deviation, mean) or not _pays(sample, mean, deviation, group_size):
+    if not _are_sane(deviation, mean):
+        return None
+    less, left = _gains(sample, mean.repeat(times), deviation.repeat(times), group_size)
+    price = 4.0 ** (_FIGURES * length / region.numel())  # what as many bits would do if codes had them
+    less, left = less / price, left * price
+    if not (less > _GAIN and left < _NO_WORSE) and (much or not (less > _LITTLE and left < _BETTER)):
         return None
     rstd = deviation.reciprocal()
     shape = [size[dim] if dim in inner else 1 for dim in range(len(size))]
@@ -74,11 +86,14 @@ def by_columns(region: Tensor, group_size: int) -> Normalised | None:
 
 
 def _innermost(size: torch.Size, stride: tuple[int, ...], least: int) -> tuple[list[int], int]:
-    """The innermost dimensions that have together as many elements as a group, as they lie in memory, and how many."""
+    """The innermost dimensions that have together as many elements as a group, as they lie in memory, and how many.
+
+    Fewer where they would leave too few rows.
+    """
     inner: list[int] = []
-    length = 1
+    length, numel = 1, size.numel()
     for dim in reversed(in_memory(size, stride)):
-        if length >= least:
+        if length >= least or (length >= _SHORTEST and numel < length * size[dim] * _ROWS):
             break
         inner.insert(0, dim)
         length *= size[dim]
@@ -88,6 +103,7 @@ def _innermost(size: torch.Size, stride: tuple[int, ...], least: int) -> tuple[l
 def _some(table: Tensor, count: int) -> Tensor:
     """So many rows, a golden section of all from one to the next: no rhythm of the data has that step."""
     rows = len(table)
+    count = min(count, rows)
     step = max(int(rows * 0.618), 1)
     while math.gcd(step, rows) > 1:
         step += 1
@@ -100,22 +116,25 @@ def _of_channels(sample: Tensor) -> tuple[Tensor, Tensor]:
     return (sample - mean).square_().sum(0).div_(len(sample) - 1), mean
 
 
-def _is_promising(sample: Tensor, group_size: int) -> bool:
+def _is_promising(sample: Tensor, length: int, group_size: int) -> bool:
     """Whether groups are wider than their channels are, in a few rows."""
-    channels = _of_channels(sample)[0].mean()
+    channels = _of_channels(sample.view(-1, length))[0].mean()
     ranges = _ranges(sample, group_size).square().mean()
     return bool(ranges > _PROMISING * _WIDTH**2 * channels)
 
 
-def _pays(sample: Tensor, mean: Tensor, deviation: Tensor, group_size: int) -> bool:
-    """Whether channels have much less noise, and all together not more, in groups of rows that were looked at."""
+def _gains(sample: Tensor, mean: Tensor, deviation: Tensor, group_size: int) -> tuple[float, float]:
+    """How many times less noise channels have, each against its own size; and which share of that of all is left.
+
+    Both of groups of the rows that were looked at.
+    """
     variance = _grouped(deviation.square()[None], group_size)[0]
     # Mean over rows of the squared range of a group: what the noise of its elements is in proportion to.
     plain = _ranges(sample, group_size).square().mean(0)
     normal = _ranges((sample - mean) / deviation, group_size).square().mean(0)
     alone = (plain[:, None] / variance).clamp(max=1e6).mean()
     together = (normal * variance.mean(1)).sum()
-    return bool(alone > _GAIN * normal.mean()) and bool(together < _NO_WORSE * plain.sum())
+    return float(alone / normal.mean()), float(together / plain.sum())
 
 
 def _ranges(table: Tensor, group_size: int) -> Tensor:

@@ -52,7 +52,7 @@ def bent(name: str) -> Form:
 
 
 def _bent(scale: float, region: Tensor, group_size: int) -> Transform:
-    return by_columns(region, group_size) or Bent(scale)
+    return by_columns(region, group_size, much=True) or Bent(scale)
 
 
 def slope(name: str) -> Form:
