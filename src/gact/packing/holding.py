@@ -35,7 +35,7 @@ from ..saved.packed import Packed
 from ..saved.save import Save
 from ..saved.straight import straightened
 from .offload import ExactCode, Movable, Offload
-from .policy import BOOL, ruled
+from .policy import BOOL, least_bits, ruled
 from .rules import Rules
 
 _BESIDE = Decision.keep("kept by another save")
@@ -190,8 +190,8 @@ class Holding:
     def _value(self, save: Save, needed: Need, form: str, transform: Transform | None) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
         held = self._held.value(save.identity, needed.min_bits, form)
-        if held is None and self._settings.derive and form not in OWN:
-            held = self._derive(save.identity, needed) or self._cast(save, needed)
+        if held is None and self._settings.derive and (form not in OWN or form in MIDDLES):
+            held = self._derive(save.identity, least_bits(needed)) or (None if form else self._cast(save, needed))
         return held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
 
     def _cast(self, save: Save, needed: Need) -> Held | None:
@@ -206,11 +206,11 @@ class Holding:
         self._held.add_value(cast, held)
         return held
 
-    def _derive(self, identity: Identity, needed: Need) -> Held | None:
+    def _derive(self, identity: Identity, min_bits: int) -> Held | None:
         """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
         recipe = self._recipes.find(identity)
         derived = recipe.resolve() if recipe is not None else None
-        if derived is None or derived.bits < needed.min_bits:
+        if derived is None or derived.bits < min_bits:
             return None
         self._held.add_value(identity, derived)
         return derived

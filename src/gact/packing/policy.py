@@ -11,9 +11,10 @@ from torch.autograd.graph import Node
 from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.integers import DTYPES as INTEGERS
 from ..codecs.masks import MaskTest, two_values
-from ..operators.forms import BENT
+from ..operators.forms import BENT, MIDDLES
 from ..operators.need import VALUE, Need
 from ..operators.table import need_of
+from ..saved.origins import NARROW
 from ..saved.parameters import PLAIN
 from .rules import Rule
 
@@ -68,6 +69,18 @@ def lossless(region: Tensor, is_data: bool) -> Need | None:
         return _INTEGER_NEED
     test = two_values(region) if is_data else None
     return None if test is None else Need("mask", mask=test)
+
+
+def least_bits(needed: Need) -> int:
+    """Width of the narrowest codes from which something may be rebuilt for a need.
+
+    A slope that is a square of what is saved is no linear function of narrow codes; of wide ones it is as exact as the
+    argument, however near to its bounds it lies.
+
+    Args:
+        needed: What must survive.
+    """
+    return max(needed.min_bits, NARROW + 1) if needed.form in MIDDLES else needed.min_bits
 
 
 def ruled(needed: Need, rule: Rule) -> Need:

@@ -1,6 +1,8 @@
 """Tensors that are made again from others that are held, instead of being held themselves.
 
 * ``rules``: which ops can be run again, and how. To add an op of torch, write its name in ``rules._KINDS``.
+  ``gathers``: those that take elements from other places. ``powers``: which are curves. ``arguments``: what an op is
+  run again with.
 * ``registry``: ``gact.register_rebuild``, with which users add an op of their own; ``curves`` sees whether it is one.
 * ``observer``, ``recipes``: watch those ops run and note how their results were made.
 * ``derived``, ``sources``, ``made``: what autograd holds then, and how it is rebuilt.

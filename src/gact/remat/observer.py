@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..autograd.internals import FakeTensor, transform_level
 from ..codecs.chunks import flat_of
+from ..codecs.integers import Integers
+from ..saved.base import Held
 from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
 from ..saved.kept import Copied, Kept
@@ -58,6 +60,15 @@ class Observer:
                 is_large = True
         if not is_large or not torch.is_grad_enabled() or transform_level() is not None:
             return self._op(func, args, kwargs)
+        if func in rules.SAVING_RESULTS:
+
+            def noted(*args: Any, **kwargs: Any) -> Any:
+                result = func(*args, **kwargs)
+                if self._is_of_interest(result):
+                    self._note(func, args, kwargs, result)
+                return result
+
+            return self._op(noted, args, kwargs)
         if func not in rules.OVERWRITING:
             result = self._op(func, args, kwargs)
             if self._is_of_interest(result):
@@ -87,13 +98,20 @@ class Observer:
         if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():
             return False
         storage = source.untyped_storage()._cdata
-        if not self._held.touches(storage) and not self._recipes.touches(storage):
+        is_float = source.dtype.is_floating_point
+        if is_float and not self._held.touches(storage) and not self._recipes.touches(storage):
             return False
         place = locate(source)
         if place is None:
             return False
+        if not is_float:
+            return self._indices(source, place) is not None
         value = self._held.value(place.identity, form=rules.BENT_BY.get(func, ""))
         return bool(value or self._recipes.find(place.identity) or self._held.bent(place.identity))
+
+    def _indices(self, source: Tensor, place: Place) -> Held | None:
+        """The integers that are held for a source; None if it has none."""
+        return None if source.dtype.is_floating_point else self._held.exact(place.identity, Integers.name)
 
     def _places(self, sources: list[Tensor]) -> list[Place | None] | None:
         """The places of large sources; None if a source is of a class whose storage may not be looked at."""
@@ -128,6 +146,9 @@ class Observer:
     def _link(self, source: Tensor, place: Place | None, result: Tensor, form: str) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
         if place is not None and not place.layout.copied:
+            indices = self._indices(source, place)
+            if indices is not None:
+                return Link(weakref.ref(indices), place.layout, 0)
             link = link_to(place, self._held, self._recipes, form)
             if link is None and source._version == place.identity[-1]:
                 # What is held for one function serves others too if its code is a plain one.

@@ -20,6 +20,9 @@ from ..autograd.internals import CURVES
 from ..codecs.lines import NORMS, Lines
 from ..operators.forms import BENT
 from ..records import argument
+from .arguments import Slot, filled, run, run_over, template
+from .gathers import GATHERS, taken, takes_elements
+from .powers import POWERS, is_whole
 
 _LINEAR = """
     add sub subtract neg __rsub__ rsub to float half bfloat16 double type type_as contiguous clone pad
@@ -27,8 +30,9 @@ _LINEAR = """
 _KINDS = {
     "linear": _LINEAR.split(),
     "joined": ["cat", "concat", "concatenate"],
+    "gathered": [*GATHERS, "__getitem__"],
     "product": ["mul", "multiply"],
-    "curve": ["gelu", "silu", "mish", "elu", "celu", "softplus", "sigmoid", "tanh"],
+    "curve": ["gelu", "silu", "mish", "elu", "celu", "softplus", "sigmoid", "tanh", *POWERS],
     "kink": ["selu", "hardswish", "hardsigmoid", "leaky_relu", "relu6", "hardtanh"],
 }
 _INPLACE = {"add_": "add", "__iadd__": "add", "mul_": "mul", "__imul__": "mul", "sub_": "sub", "__isub__": "sub"}
@@ -59,6 +63,9 @@ MASKED = _functions(_MASKED.split())
 BENT_BY = {function: name for function, name in POINTWISE.items() if name in BENT}
 """Functions that are right on average of codes in the form that bears their name."""
 
+SAVING_RESULTS = frozenset(function for function, name in POINTWISE.items() if name in ("sigmoid", "tanh"))
+"""Functions whose own node saves what they give, which is rebuilt if what they read is held."""
+
 _STATED: dict[Callable[..., Any], tuple[Callable[..., Tensor], str]] = {}
 """Custom ops with what makes their result and their kind: see ``registry.py``."""
 
@@ -82,8 +89,8 @@ class Rebuild:
         lines: Factors and shifts that make it of the first source, from the layout and the other sources; None if it
             is not made so.
         kind: ``"linear"``, in all sources at once, whatever is exact; ``"joined"``, which is linear too, of sources
-            next to each other; ``"product"``; ``"curve"``, a smooth function of each element; ``"kink"``, one whose
-            slope jumps.
+            next to each other; ``"gathered"``, of elements of one source in other places; ``"product"``; ``"curve"``, a
+            smooth function of each element; ``"kink"``, one whose slope jumps.
         stated: The function that a user has stated, which must see tensors of the sizes that its op saw; None if the
             rule is one of this package, whose curves can be run on any part of a tensor.
     """
@@ -165,9 +172,9 @@ def state(func: Callable[..., Any], make: Callable[..., Tensor], kind: str) -> N
 
 def _stated(make: Callable[..., Tensor], kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making:
     sources: list[Tensor] = []
-    positional = [_template(value, sources) for value in args]
-    named = {name: _template(value, sources) for name, value in kwargs.items()}
-    return Making(Rebuild(partial(_run, make, positional, named), kind=kind, stated=make), sources)
+    positional = [template(value, sources) for value in args]
+    named = {name: template(value, sources) for name, value in kwargs.items()}
+    return Making(Rebuild(partial(run, make, positional, named), kind=kind, stated=make), sources)
 
 
 def _masked(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Making | None:
@@ -190,32 +197,34 @@ def _masked(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
 _PLACE_OF_INPLACE = {"dropout": 3, "hardtanh": 3, "leaky_relu": 2}
 
 
-class _Slot:
-    """The place of a source among an op's arguments."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
 def _pointwise(
     name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], inplace: bool = False
 ) -> Making | None:
     if kwargs.get("inplace") or "out" in kwargs:
         return None
+    if name == "__getitem__":
+        return _taken(*args) if takes_elements(*args) else None
+    if name in POWERS and not is_whole(argument((args, kwargs), 1, "exponent", 2)):
+        return None
     sources: list[Tensor] = []
-    positional = [_template(value, sources) for value in args]
-    named = {name: _template(value, sources) for name, value in kwargs.items() if name != "inplace"}
+    positional = [template(value, sources) for value in args]
+    named = {name: template(value, sources) for name, value in kwargs.items() if name != "inplace"}
     overwrite = None
-    if name in _WITH_OUT and isinstance(positional[0], _Slot):
+    if name in _WITH_OUT and isinstance(positional[0], Slot):
         # What has a kernel of its own has no argument that asks for the memory of the first source.
-        overwrite = partial(_run_over, _WITH_OUT[name], [each for each in positional if type(each) is not bool], named)
-    make = partial(_run, func, positional, named)
+        overwrite = partial(run_over, _WITH_OUT[name], [each for each in positional if type(each) is not bool], named)
+    make = partial(run, func, positional, named)
     bare = not named and len(positional) == len(sources)
     adds, casts = bare and name == "add" and len(sources) == 2, bare and name in _CASTS
     kind = "kink" if _is_sharp(name, args, kwargs) else _KIND[name]
     return Making(Rebuild(make, overwrite, adds=adds, casts=casts, kind=kind), sources, inplace=inplace)
+
+
+def _taken(source: Tensor, index: Any) -> Making:
+    """How elements are taken from a tensor by tensors of indices."""
+    indices: list[Tensor] = []
+    places = template(index if isinstance(index, tuple) else (index,), indices)
+    return Making(Rebuild(partial(taken, partial(filled, places)), kind="gathered"), [source, *indices])
 
 
 def _is_sharp(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -232,34 +241,6 @@ _ROUNDNESS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "softplus": ("beta", lambda beta: 0 < beta <= 1),
 }
 """The parameter of a curve that tells how sharply it bends, and for which values it does not."""
-
-
-def _template(value: Any, sources: list[Tensor]) -> Any:
-    """An argument with every tensor replaced by a slot; the tensors are appended to ``sources``."""
-    if isinstance(value, Tensor):
-        sources.append(value)
-        return _Slot(len(sources) - 1)
-    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-        return [_template(item, sources) for item in value]
-    return value
-
-
-def _filled(value: Any, sources: tuple[Tensor, ...]) -> Any:
-    if isinstance(value, _Slot):
-        return sources[value.index]
-    if isinstance(value, list):
-        return [_filled(item, sources) for item in value]
-    return value
-
-
-def _run(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
-    positional = [_filled(value, sources) for value in args]
-    return func(*positional, **{name: _filled(value, sources) for name, value in kwargs.items()})
-
-
-def _run_over(func: Callable[..., Tensor], args: list[Any], kwargs: dict[str, Any], *sources: Tensor) -> Tensor:
-    """The same in the memory of the first source."""
-    return _run(func, args, {**kwargs, "out": sources[0]}, *sources)
 
 
 _CASTS = frozenset({"float", "half", "bfloat16"})

@@ -67,7 +67,7 @@ def joined(kind: str, ways: Iterable[Way], size: torch.Size, stride: tuple[int, 
     origins = [way.origin for way in rounded]
     roots = frozenset[weakref.ref[Any]]().union(*(origin.roots for origin in origins))
     place = Layout(size, stride, size)
-    aligned = all(way.layout == place and way.origin.aligned for way in rounded)
+    aligned = kind != "gathered" and all(way.layout == place and way.origin.aligned for way in rounded)
     mixed = any(origin.mixed for origin in origins)
     if kind != "joined" and not aligned and share([origin.roots for origin in origins]):
         mixed = True
