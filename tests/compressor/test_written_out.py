@@ -77,3 +77,39 @@ def test_powers_of_narrow_codes_are_right_on_average(exponent):
     exact, found = of(), torch.stack([of(seed) for seed in range(64)])
     deviation = float(found.var(0).sum().sqrt())
     assert float((found.mean(0) - exact).norm()) < 1.3 * deviation / 8 + 1e-2 * float(exact.norm())
+
+
+def halved_first(x):
+    """As in transformers: a part is computed before anybody has saved the argument."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
+def test_a_multiple_made_before_its_source_was_held():
+    x = torch.randn(ROWS, WIDTH, requires_grad=True)
+    with gact.Compressor(bits=4, adaptive=False, min_bytes=0) as compressor:
+        y = torch.exp(x[:1])
+        _alive = halved_first(x * 1.0), y
+        assert compressor.report().kept_bytes < 1.2 * x.numel()
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_later_source_brings_its_roundings(bits):
+    """The square of a half, taken when both are held by one narrow code."""
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(2))
+    factor = torch.ones(ROWS, WIDTH, requires_grad=True)
+
+    def of(seed=None):
+        x = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with gact.Compressor(bits=bits, adaptive=False, min_bytes=0, seed=seed or 0, enabled=seed is not None):
+            started = x[:2].exp().sum()
+            h = x * 1.0
+            half = h * 0.5
+            other = h * torch.ones(WIDTH, requires_grad=True)
+            kept = half * torch.ones(WIDTH, requires_grad=True)
+            product = (half[order] * h + half * h) * factor
+            value = product.sum() + 0 * (started + other.sum() + kept.sum())
+        return torch.autograd.grad(value, factor)[0]
+
+    exact, found = of(), torch.stack([of(seed) for seed in range(64)])
+    deviation = float(found.var(0).sum().sqrt())
+    assert float((found.mean(0) - exact).norm()) < 1.3 * deviation / 8 + 1e-2 * float(exact.norm())

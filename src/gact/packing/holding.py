@@ -208,7 +208,7 @@ class Holding:
 
     def _derive(self, identity: Identity, min_bits: int) -> Held | None:
         """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
-        recipe = self._recipes.find(identity)
+        recipe = self._recipes.find(identity, later=True)
         derived = recipe.resolve() if recipe is not None else None
         if derived is None or derived.bits < min_bits:
             return None

@@ -21,7 +21,7 @@ from ..saved.small import Small
 from ..saved.straight import straightened
 from . import rules
 from .curves import checked
-from .recipes import Link, Recipes, link_to
+from .recipes import Later, Link, Recipes, link_to
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -88,11 +88,28 @@ class Observer:
         for source in args:
             # Most results cannot be rebuilt because a source is not held: find that out first.
             if isinstance(source, Tensor) and not _is_small(source, result) and not self._is_held(source, func):
+                if func in rules.SCALING:
+                    self._note_later(func, args, kwargs, result)
                 return
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
         if making is not None and places is not None:
             self._add(checked(func, making, result), places, result, rules.BENT_BY.get(func, ""))
+
+    def _note_later(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor
+    ) -> None:
+        """Notes the recipe of a tensor times a number: the tensor may be held by the time that the result is saved."""
+        making = rules.making(func, args, kwargs)
+        places = None if making is None else self._places(making.sources)
+        if making is None or places is None or len(places) != 1:
+            return
+        source, place = places[0], locate(result)
+        if source is None or source.layout.copied or place is None or place.layout.copied:
+            return
+        if source.identity[:2] != place.identity[:2]:
+            link = Link(Later(source, self._held), source.layout, 0)
+            self._recipes.add(place.identity, making.rebuild, [link], result)
 
     def _is_held(self, source: Tensor, func: Callable[..., Any]) -> bool:
         if type(source) not in PLAIN or source.layout is not torch.strided or source.is_inference():

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..autograd.internals import StorageWeakRef
 from ..codecs.layout import Layout
+from ..saved.base import Held
 from ..saved.held import HeldRegions
 from ..saved.identity import Identity, Place
 from ..saved.kept import Copied, Kept
@@ -45,7 +46,7 @@ class Recipe:
         stride: Stride in which it is rebuilt, if that is not its own.
     """
 
-    __slots__ = ("_derived", "_links", "_rebuild", "made", "storage")
+    __slots__ = ("_derived", "_links", "_rebuild", "is_later", "made", "storage")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Recipe:
         self._rebuild = rebuild
         self._links = links
         self._derived: weakref.ref[Derived] | None = None
+        self.is_later = any(type(link.target) is Later for link in links)
         self.storage = StorageWeakRef(result.untyped_storage())
         size, device = result.size(), result.device.type
         stride = result.stride() if stride is None else stride
@@ -88,22 +90,52 @@ class Recipe:
             found = [source for source in sources if source is not None]
             if len(found) < len(sources):
                 return None
-            derived = Derived(self._rebuild, found, self.made)
+            derived = Derived(self._rebuild, found, self._made_now() if self.is_later else self.made)
+            if derived.depth > DEEPEST:
+                return None
             self._derived = weakref.ref(derived)
         return derived
+
+    def _made_now(self) -> Made:
+        """What it makes, with the origin and depth that its sources have, now that they are held."""
+        links = [link.now() for link in self._links]
+        origin = joined(self._rebuild.kind, links, self.made.size, self.made.stride)
+        return self.made._replace(origin=origin, depth=1 + max(link.depth for link in links))
+
+
+class Later:
+    """A region that nobody held yet when an op read it.
+
+    Args:
+        place: Its place. The storage is kept from giving its identity to another one.
+        held: Where to look for it.
+    """
+
+    __slots__ = ("_held", "_identity", "_storage")
+
+    def __init__(self, place: Place, held: HeldRegions) -> None:
+        self._identity = place.identity
+        self._storage = StorageWeakRef(place.region.untyped_storage())
+        self._held = held
+
+    def __call__(self) -> Held | None:
+        """What holds its values now; None if nobody does."""
+        return self._held.value(self._identity)
 
 
 class Link:
     """A recipe's way to one of its sources.
 
     Args:
-        target: A kept tensor, a recipe, or a weak reference to a held region.
+        target: A kept tensor, a recipe, a weak reference to a held region, or one that may be held later.
         layout: Layout in which the op read a region.
     """
 
     __slots__ = ("depth", "layout", "origin", "target")
 
-    def __init__(self, target: Kept | Copied | Recipe | weakref.ref[Any], layout: Layout | None, depth: int) -> None:
+    def __init__(
+        self, target: Kept | Copied | Recipe | Later | weakref.ref[Any], layout: Layout | None, depth: int
+    ) -> None:
         self.target = target
         self.layout = layout
         self.depth = depth
@@ -116,10 +148,15 @@ class Link:
         if isinstance(target, Recipe):
             derived = target.resolve()
             return None if derived is None else Source(derived, self.layout)
-        if isinstance(target, weakref.ref):
+        if isinstance(target, (weakref.ref, Later)):
             held = target()
             return None if held is None else Source(held, self.layout)
         return Source(target, None)
+
+    def now(self) -> Link:
+        """The same way, of what is held now where that was not known before."""
+        held = self.target() if isinstance(self.target, Later) else None
+        return self if held is None else Link(weakref.ref(held), self.layout, held.depth)
 
 
 class Recipes:
@@ -164,9 +201,15 @@ class Recipes:
         """Whether some region of a storage may have a recipe: a first look that costs little."""
         return storage in self._storages
 
-    def find(self, identity: Identity) -> Recipe | None:
-        """The recipe of a tensor, if one is known."""
-        return self._known.get(identity)
+    def find(self, identity: Identity, later: bool = False) -> Recipe | None:
+        """The recipe of a tensor, if one is known.
+
+        Args:
+            identity: Of the tensor.
+            later: Whether sources may be held since the recipe was noted; of those it was not told what they bring.
+        """
+        recipe = self._known.get(identity)
+        return None if recipe is None or (recipe.is_later and not later) else recipe
 
 
 def link_to(place: Place, held: HeldRegions, recipes: Recipes, form: str = "") -> Link | None:

@@ -66,6 +66,9 @@ BENT_BY = {function: name for function, name in POINTWISE.items() if name in BEN
 SAVING_RESULTS = frozenset(function for function, name in POINTWISE.items() if name in ("sigmoid", "tanh"))
 """Functions whose own node saves what they give, which is rebuilt if what they read is held."""
 
+SCALING = frozenset(function for function, name in POINTWISE.items() if name in ("mul", "multiply", "neg"))
+"""Functions that may multiply a tensor by a number: its values may be held for another reader later."""
+
 _STATED: dict[Callable[..., Any], tuple[Callable[..., Tensor], str]] = {}
 """Custom ops with what makes their result and their kind: see ``registry.py``."""
 
