@@ -46,6 +46,11 @@ def test_a_block_that_is_used_twice_counts_once():
     assert list(find_blocks(nn.Sequential(block, Block(), block))) == ["0", "1"]
 
 
+def test_blocks_that_lie_in_two_stacks_count_once():
+    blocks = [Block(), Block()]
+    assert list(find_blocks(nn.Sequential(nn.ModuleList(blocks), *blocks))) == ["0.0", "0.1"]
+
+
 def test_layers_without_modules_of_their_own_are_no_blocks():
     with pytest.raises(ValueError, match=r"Sequential has no repeated blocks.*Name the modules, as in checkpoint="):
         find_blocks(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)))

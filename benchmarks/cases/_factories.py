@@ -15,9 +15,9 @@ def bert_large(batch: int) -> Made:
     return _bert(batch, layers=24, width=1024, heads=16, tokens=128, words=30522)
 
 
-def tiny_bert(batch: int) -> Made:
-    """A BERT of two layers of 64, sequence 64."""
-    return _bert(batch, layers=2, width=64, heads=2, tokens=64, words=8000)
+def small(batch: int) -> Made:
+    """Four blocks of 64, without any library."""
+    return _Small(), {"x": torch.randn(batch, 64)}
 
 
 def resnet50(batch: int) -> Made:
@@ -44,3 +44,22 @@ def _bert(batch: int, layers: int, width: int, heads: int, tokens: int, words: i
     model = transformers.BertForSequenceClassification(config).train()
     inputs = {"input_ids": torch.randint(0, words, (batch, tokens)), "labels": torch.randint(0, 2, (batch,))}
     return model, inputs
+
+
+class _Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.linear(x))
+
+
+class _Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_Block() for _ in range(4)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = self.blocks(x).square().mean()
+        return loss

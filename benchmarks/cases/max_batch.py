@@ -14,8 +14,8 @@ from gact.planning.trials.search import Attempt, attempt
 from gact.planning.trials.trial import Trial
 
 FULL = (("bert_large", "3340 MiB"), ("resnet50", "8 GiB"))
-_QUICK = (("tiny_bert", "4 GiB"),)
-_WITHOUT = {("resnet50", "CB2")}
+_QUICK = (("small", "4 GiB"),)
+_WITHOUT = {("resnet50", "CB2"), ("small", "CB2")}
 """Networks that have no attention to exchange."""
 
 _PART = 4
@@ -28,7 +28,7 @@ def run(options: Options) -> Iterator[Row]:
             config = {"network": network, "level": level, "limit": limit, "bits": 4, "optimizer": "sgd"}
             if not options.wants(config) or (network, level) in _WITHOUT:
                 continue
-            most = options.pick(65536, 2)
+            most = options.pick(65536, 1)
             factory = f"benchmarks.cases._factories:{network}"
             found = max_batch(factory, limit, level, optimizer="sgd", most=most, tell=_tell)
             yield Row(level, "largest_batch", Spread.exact(found.batch), config)

@@ -20,7 +20,7 @@ def run(options: Options) -> Iterator[Row]:
     """Each training is a process of its own; resident figures are above the process before its first step."""
     for network in options.pick(NETWORKS, ("bert",)):
         for bits in options.pick(WIDTHS, (None, 4)):
-            for memory in options.pick(tuple(WAYS_OF_MEMORY), ("c library", "gact")):
+            for memory in options.pick(tuple(WAYS_OF_MEMORY), (LIVE,)):
                 config = {"network": network, "bits": bits, "memory": memory, "optimizer": "AdamW"}
                 if options.wants(config):
                     taken = train_apart(network, bits, memory, options.pick(STEPS, 1), options.quick)

@@ -26,7 +26,7 @@ PAPER = {"L0": 24, "L1": 128, "checkpointing": 308, "L2": 352, "CB1": 560, "CB2"
 
 def run(options: Options) -> Iterator[Row]:
     """``ratio`` is predicted by measured; ``largest_batch`` is predicted beside the paper's in the configuration."""
-    for network in options.pick(tuple(BUILDERS), ("bert", "unet")):
+    for network in options.pick(tuple(BUILDERS), ("unet",)):
         if options.wants({"network": network, "way": "predicted"}):
             yield from _peaks(network, options)
     if options.wants({"network": "bert-large", "way": "T4"}):

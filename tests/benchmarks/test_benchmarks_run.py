@@ -24,7 +24,7 @@ WAYS = {
     "demo": {"plain", "4 bits"},
     "estimators": {"grouped", "exhaustive"},
     "levels": {"fitted table", "dither, 2 shared bits", "dither or plain, 2 shared bits", "hadamard 16"},
-    "max_batch": {"L0", "checkpointing", "L1", "L2", "CB1", "CB2"},
+    "max_batch": {"L0", "checkpointing", "L1", "L2", "CB1"},
     "memory": {"plain", "4 bits"},
     "mix": {"planned"},
     "noise": {"plain", "4 bits", "4 bits, derive=False", "automatic 4 bits"},

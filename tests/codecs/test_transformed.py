@@ -10,7 +10,9 @@ import pytest
 import torch
 from edge_cases import CASES, code_of, decoded, draw, images, node_of, norm_case, quiet_rows, read
 
+from gact.autograd.internals import FakeTensorMode
 from gact.codecs import chunks, forms
+from gact.codecs.bent import Bent
 from gact.codecs.groups import Groups
 from gact.codecs.transformed import Transformed
 from gact.packing.offload import OffloadedCode
@@ -215,3 +217,12 @@ def test_running_statistics_may_change_afterwards():
     expected = decoded(code, case[0])
     norm.train()(images() * 5 + 3)
     assert torch.equal(decoded(code, case[0]), expected)
+
+
+def test_without_data_a_part_is_worked_on_and_sizes_are_those_of_all():
+    numel = chunks.at_once(torch.empty(0)) * 3 + 100
+    code = Transformed(torch.zeros(numel), 4, 256, 0, Bent(1.0))
+    with FakeTensorMode():
+        fake = Transformed(torch.zeros(numel), 4, 256, 0, Bent(1.0))
+    assert (fake.codes.shape, fake.metadata.shape) == (code.codes.shape, code.metadata.shape)
+    assert (fake.codes.dtype, fake.metadata.dtype) == (code.codes.dtype, code.metadata.dtype)

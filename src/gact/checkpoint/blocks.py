@@ -49,7 +49,8 @@ def _repeated(model: nn.Module) -> dict[str, nn.Module]:
         for name, child in children:
             place = f"{path}.{name}" if path else name
             if classes[type(child)] >= 2:
-                found.setdefault(place, child)
+                if id(child) not in seen:  # else it is known by another path
+                    found[place] = child
                 seen.add(id(child))
             else:
                 visit(child, place)

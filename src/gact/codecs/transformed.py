@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ops import checks
 from .bent import Bent
-from .chunks import at_once, flat_of, key_from, sampled, spans, tiles
+from .chunks import at_once, flat_of, key_from, sampled, tiles
 from .groups import Groups, round_
 from .lines import Lines
 from .transforms import Transform
@@ -132,15 +132,23 @@ class Transformed(Groups):
         forward = self.transform.forward(flat)
         buffer = flat.new_empty(min(length, flat.numel()), dtype=self.transform.values(self.dtype))
         parts: list[tuple[Tensor, Tensor]] = []
-        for start, stop in spans(flat.numel(), length):
+        for start, stop in tiles(flat, length):
             values = buffer[: stop - start]
             forward(start, values)
             seed = key_from(self.seed, start // self.group_size)
             parts.append(_quantize(values, self.bits, self.group_size, seed, rounding))
+        if length < flat.numel() and len(parts) == 1:  # without data
+            parts.append(self._empty(parts[0], flat.numel() - length))
         if len(parts) == 1:
             return parts[0]
         codes, metadata = zip(*parts, strict=True)
         return torch.cat(codes), torch.cat(metadata)
+
+    def _empty(self, part: tuple[Tensor, Tensor], numel: int) -> tuple[Tensor, Tensor]:
+        """Codes and metadata of so many elements, as large as those of a part."""
+        codes, metadata = part
+        groups = checks.group_count(numel, self.group_size)
+        return codes.new_empty(checks.code_bytes(numel, self.bits)), metadata.new_empty(groups, *metadata.shape[1:])
 
     def _decode_into(self, out: Tensor, noise: tuple[int, int] | None = None) -> None:
         """Decodes part by part, and rounds once more if a width and a key are given."""
