@@ -36,4 +36,5 @@ class WeakStorages:
             _free(reference)  # type: ignore[no-untyped-call]
 
     def __del__(self) -> None:
-        self.clear()
+        if hasattr(self, "_references"):  # else an interrupt came before it was made
+            self.clear()
