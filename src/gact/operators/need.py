@@ -28,6 +28,8 @@ class Need:
             exact mean in the node's exact deviations; ``"probabilities"``, itself without the greatest of
             each row; ``"log_probabilities"``, the same of its exponential; ``"sine"``, ``"cosine"``, ``"tanh"`` and
             ``"sigmoid"``, the slope that backward reads of it.
+        row: Elements of a row over which backward takes a statistic again and multiplies it with the row: if rounding
+            outweighs the row, it grows from layer to layer. 0 if it takes none.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Need:
     max_bits: int = 8
     prior_bits: int = 1
     form: str = ""
+    row: int = 0
 
 
 Chooser = Callable[[Node, Tensor], Need]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 from torch.autograd.graph import Node
@@ -30,7 +31,12 @@ def _power(node: Node, tensor: Tensor) -> Need:
     exponent = _number(node, "exponent")
     if not 0 <= exponent <= _GREATEST_POWER or exponent != int(exponent):
         return _POWER
-    return SHAPE if exponent <= 1 else VALUE if exponent == 2 else WIDE
+    return SHAPE if exponent <= 1 else _of_squares(tensor) if exponent == 2 else WIDE
+
+
+def _of_squares(tensor: Tensor) -> Need:
+    """A square may be that of a norm that is written out: a mean over the last dimension."""
+    return replace(VALUE, row=tensor.shape[-1]) if tensor.dim() else VALUE
 
 
 def _exponential(node: Node, tensor: Tensor) -> Need:

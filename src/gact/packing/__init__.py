@@ -5,6 +5,7 @@
   that hold compiled code.
 * ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
 * ``comparing``: what a node compares, held as who won.
+* ``outweighed``: which width a row that a norm reads must have.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.
 """

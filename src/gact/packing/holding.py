@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import Protocol, cast
+from functools import partial
+from typing import cast
 
 from torch import Tensor
 
@@ -14,14 +15,13 @@ from ..codecs.base import Code
 from ..codecs.blank import Blank
 from ..codecs.exact import Exact
 from ..codecs.forms import Form, quantized
-from ..codecs.groups import Groups
 from ..codecs.integers import Integers, extremes
 from ..codecs.masks import Mask
 from ..codecs.transforms import Transform
 from ..operators.forms import LOGARITHMS, MIDDLES, OWN, kind_of
 from ..operators.need import Need
 from ..precision.measurement import finer
-from ..records import Decision, Settings, Site
+from ..records import Decision, Settings
 from ..remat import casts
 from ..remat.derived import Derived
 from ..remat.recipes import Recipes
@@ -35,22 +35,11 @@ from ..saved.packed import Packed
 from ..saved.save import Save
 from ..saved.straight import straightened
 from .offload import ExactCode, Movable, Offload
-from .policy import BOOL, least_bits, ruled
+from .outweighed import enough
+from .policy import BOOL, Widths, least_bits, ruled
 from .rules import Rules
 
 _BESIDE = Decision.keep("kept by another save")
-
-
-class Widths(Protocol):
-    """Who chooses the width of every site."""
-
-    def width(self, site: Site, needed: Need) -> int:
-        """Width of a site's codes."""
-        ...
-
-    def saw(self, site: Site, numel: int, code: Groups) -> None:
-        """Notes the code that a site was given in an ordinary step."""
-        ...
 
 
 class Holding:
@@ -287,10 +276,11 @@ class Holding:
         site, step, settings = save.place, save.step, self._settings
         # A measurement rounds codes anew while another thread may read its own.
         measurement = step.measurement if step.thread == threading.get_ident() else None
-        bits = self._controller.width(site, needed)
-        measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        code = quantized(region, finer(bits) if measured else bits, settings.group_size, seed, transform)
+        coded = partial(quantized, region, group_size=settings.group_size, seed=seed, transform=transform)
+        needed, bits = enough(needed, self._controller.width(site, needed), region, coded)
+        measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
+        code = coded(finer(bits) if measured else bits)
         if region.is_cpu and code.is_poisoned():
             return "not finite"
         if measurement is not None and measured:

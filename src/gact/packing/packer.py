@@ -37,9 +37,9 @@ from ..saved.waiting import MANY, Told, Waiting
 from .callers import CHECKPOINT, COMPILED
 from .comparing import codes_of, compares
 from .consumers import Consumers
-from .holding import Holding, Widths
+from .holding import Holding
 from .offload import Offload
-from .policy import lossless, need, refusal
+from .policy import Widths, lossless, need, refusal
 from .rules import Rules
 
 _SMALL = Decision.keep(SMALL)

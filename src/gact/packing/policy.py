@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
 from ..codecs.groups import DTYPES as FLOATS
+from ..codecs.groups import Groups
 from ..codecs.integers import DTYPES as INTEGERS
 from ..codecs.masks import MaskTest, two_values
 from ..operators.forms import BENT, MIDDLES
 from ..operators.need import VALUE, Need
 from ..operators.table import need_of
+from ..records import Site
 from ..saved.origins import NARROW
 from ..saved.parameters import PLAIN
 from .rules import Rule
@@ -25,6 +28,18 @@ _INTEGER_NEED = Need("integers")
 # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
 _DATA_BITS = 8
+
+
+class Widths(Protocol):
+    """Who chooses the width of every site."""
+
+    def width(self, site: Site, needed: Need) -> int:
+        """Width of a site's codes."""
+        ...
+
+    def saw(self, site: Site, numel: int, code: Groups) -> None:
+        """Notes the code that a site was given in an ordinary step."""
+        ...
 
 
 def refusal(tensor: Tensor) -> str:
