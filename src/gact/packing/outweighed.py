@@ -15,8 +15,6 @@ WIDEST = 4
 """Wider codes are not looked at: one value in a row of a thousand would have to be all of it."""
 _NARROWEST = 2
 """One bit outweighs any row; who asks for it has been told what it does."""
-_MOST = 0.5
-"""Of the sum of squares of a row, what its rounding may have."""
 
 
 def enough(needed: Need, bits: int, region: Tensor, coded: Callable[[int], Groups]) -> tuple[Need, int]:
@@ -41,7 +39,7 @@ def _least_width(region: Tensor, row: int, bits: int, coded: Callable[[int], Gro
     if type(region) is FakeTensor or not region.is_contiguous() or region.numel() % row:
         return bits
     rows = region.detach().view(-1, row)
-    most = rows.square().sum(1).mul_(_MOST)
+    most = rows.square().sum(1)
     while bits < WIDEST:
         error = coded(bits).decode(region.size(), region.stride()).view(-1, row).sub_(rows)
         if not bool((error.square_().sum(1) > most).any()):
