@@ -33,9 +33,20 @@ def encode(region: Tensor, bits: int, group_size: int, seed: int, form: Form | N
     return quantized(region, bits, group_size, seed, form and form(region, group_size))
 
 
-def quantized(region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None) -> Groups:
-    """A region in group codes, given the transform that a form has made for it, or None."""
-    transform = transform or suited(region, group_size)
+def quantized(
+    region: Tensor, bits: int, group_size: int, seed: int, transform: Transform | None, plain: bool = False
+) -> Groups:
+    """A region in group codes, given the transform that a form has made for it, or None.
+
+    Args:
+        region: As for ``encode``, like the next three.
+        bits: Width.
+        group_size: Elements per group.
+        seed: Key.
+        transform: What was made for it.
+        plain: Whether it is coded as it is where none was made: squares of plain codes are corrected in place.
+    """
+    transform = transform or (None if plain else suited(region, group_size))
     if transform is None:
         return Groups(region, bits, group_size, seed)
     return Transformed(region, bits, group_size, seed, transform)

@@ -277,7 +277,8 @@ class Holding:
         # A measurement rounds codes anew while another thread may read its own.
         measurement = step.measurement if step.thread == threading.get_ident() else None
         seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        coded = partial(quantized, region, group_size=settings.group_size, seed=seed, transform=transform)
+        plain = save.middle is not None
+        coded = partial(quantized, region, group_size=settings.group_size, seed=seed, transform=transform, plain=plain)
         needed, bits = enough(needed, self._controller.width(site, needed), region, coded)
         measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
         code = coded(finer(bits) if measured else bits)

@@ -13,6 +13,8 @@ from ..operators.need import Need
 
 WIDEST = 4
 """Wider codes are not looked at: one value in a row of a thousand would have to be all of it."""
+_MOST = 3.0
+"""Times the sum of squares of a row, which the rounding of an ordinary one may well reach at 2 bits."""
 _NARROWEST = 2
 """One bit outweighs any row; who asks for it has been told what it does."""
 
@@ -26,10 +28,10 @@ def enough(needed: Need, bits: int, region: Tensor, coded: Callable[[int], Group
         region: A dense region.
         coded: Encodes the region in a width.
     """
-    if not needed.row or bits >= WIDEST:
+    if not needed.row or not _NARROWEST <= bits < WIDEST:
         return needed, bits
-    least = min(_least_width(region, needed.row, max(bits, _NARROWEST), coded), needed.max_bits)
-    return (needed, bits) if least <= max(bits, _NARROWEST) else (replace(needed, min_bits=least), least)
+    least = min(_least_width(region, needed.row, bits, coded), needed.max_bits)
+    return (needed, bits) if least <= bits else (replace(needed, min_bits=least), least)
 
 
 def _least_width(region: Tensor, row: int, bits: int, coded: Callable[[int], Groups]) -> int:
@@ -39,7 +41,7 @@ def _least_width(region: Tensor, row: int, bits: int, coded: Callable[[int], Gro
     if type(region) is FakeTensor or not region.is_contiguous() or region.numel() % row:
         return bits
     rows = region.detach().view(-1, row)
-    most = rows.square().sum(1)
+    most = rows.square().sum(1).mul_(_MOST)
     while bits < WIDEST:
         error = coded(bits).decode(region.size(), region.stride()).view(-1, row).sub_(rows)
         if not bool((error.square_().sum(1) > most).any()):
