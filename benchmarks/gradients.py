@@ -34,11 +34,26 @@ class Measured:
 
 def exact_gradient(built: Built) -> Tensor:
     """The gradient of plain autograd."""
-    built.model.zero_grad(set_to_none=True)
-    built.loss().backward()
+    take_step(built)
     gradient = built.gradient()
     built.model.zero_grad(set_to_none=True)
     return gradient
+
+
+def take_step(built: Built, compressor: gact.Compressor | None = None) -> None:
+    """Leaves the gradient of one step with the parameters.
+
+    Args:
+        built: The network.
+        compressor: What compresses the step, if anything does.
+    """
+    built.model.zero_grad(set_to_none=True)
+    if compressor is None:
+        built.loss().backward()
+        return
+    with compressor:
+        loss = built.loss()
+    compressor.backward(loss)
 
 
 def measure(built: Built, compressor: gact.Compressor, exact: Tensor, gradients: int) -> Measured:

@@ -11,6 +11,7 @@ from torch import Tensor
 import gact
 
 from .. import networks
+from ..gradients import take_step
 from ..kept import plain_bytes
 from ..networks import Built
 from ..options import Options
@@ -59,13 +60,7 @@ def _compressed(
 
 
 def _gradients(built: Built, compressor: gact.Compressor | None) -> dict[str, Tensor]:
-    built.model.zero_grad(set_to_none=True)
-    if compressor is None:
-        built.loss().backward()
-    else:
-        with compressor:
-            loss = built.loss()
-        loss.backward()
+    take_step(built, compressor)
     return {name: each.grad.double() for name, each in built.model.named_parameters() if each.grad is not None}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import gact
 
-from ..gradients import float_coverage
+from ..gradients import float_coverage, take_step
 from ..networks import Built
 from .building import CannotBuildError, build
 from .catalogue import Architecture, family_of
@@ -79,13 +79,7 @@ def gradient(built: Built, compressor: gact.Compressor | None = None) -> Tensor:
         built: The network.
         compressor: What compresses the step, if anything does.
     """
-    built.model.zero_grad(set_to_none=True)
-    if compressor is None:
-        built.loss().backward()
-    else:
-        with compressor:
-            loss = built.loss()
-        compressor.backward(loss)
+    take_step(built, compressor)
     return built.gradient()
 
 

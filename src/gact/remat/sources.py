@@ -48,20 +48,14 @@ class Source:
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass over codes that writes its value to memory of that size and stride; None if there is none."""
         layout, held = self.layout, self.held
-        if layout is None or isinstance(held, (Kept, Copied)):
-            return None
-        if layout.copied or layout.dense != size or layout.size != size or layout.stride != stride:
+        if isinstance(held, (Kept, Copied)) or not _reads_all(layout, size, stride):
             return None
         return held.one_pass(size, stride)
 
     def bent(self, size: torch.Size, stride: tuple[int, ...]) -> Groups | None:
         """The codes of values under a hyperbola that it is, if all are read in that layout; None if it is none."""
         layout, held = self.layout, self.held
-        if layout is None or not isinstance(held, Encoded) or layout.copied:
-            return None
-        if layout.dense != size or layout.size != size or layout.stride != stride:
-            return None
-        return held.bent()
+        return held.bent() if isinstance(held, Encoded) and _reads_all(layout, size, stride) else None
 
     @property
     def is_fresh(self) -> bool:
@@ -102,3 +96,10 @@ class Source:
         """Bytes held for this source alone, once: those of a copy that no other recipe has been charged for."""
         charge: Callable[[], int] | None = getattr(self.held, "charge", None)
         return 0 if charge is None else charge()
+
+
+def _reads_all(layout: Layout | None, size: torch.Size, stride: tuple[int, ...]) -> bool:
+    """Whether a region is read as it is, in that size and stride."""
+    if layout is None or layout.copied:
+        return False
+    return layout.dense == size and layout.size == size and layout.stride == stride
