@@ -1,6 +1,7 @@
 // Everything of one instruction set: included by the target_*.cpp files between their pragmas.
 #pragma once
 
+#include "bends.h"
 #include "dequantize.h"
 #include "integers.h"
 #include "masks.h"
@@ -17,6 +18,7 @@ constexpr Kernels kKernels = {
      {dequantize<double, float>, dequantize<double, Float16>, dequantize<double, BFloat16>,
       dequantize<double, double>}},
     {rebuild<float>, rebuild<Float16>, rebuild<BFloat16>},
+    {bend<float>, bend<Float16>, bend<BFloat16>, bend<double>},
     {encode_mask<float>, encode_mask<Float16>, encode_mask<BFloat16>, encode_mask<double>, encode_mask<Bool>},
     {decode_mask<float>, decode_mask<Float16>, decode_mask<BFloat16>, decode_mask<double>, decode_mask<Bool>},
     {apply_mask<float>, apply_mask<Float16>, apply_mask<BFloat16>, apply_mask<double>},

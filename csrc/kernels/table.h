@@ -48,6 +48,15 @@ constexpr int64_t kRebuildTile = 2048;
 
 using RebuildTiles = void (*)(const Term* terms, int64_t count, int64_t numel, void* output, int64_t begin,
                               int64_t end);
+// What elements are moved along: t + weight (sqrt(t^2 + square) - t) + after, of t = x - before.
+struct Bend {
+  double before;
+  double square;
+  double weight;
+  double after;
+};
+
+using BendElements = void (*)(const void* input, Bend how, void* output, int64_t begin, int64_t end);
 using EncodeMask = void (*)(const void* input, int64_t numel, double low, double high, uint8_t* codes, int64_t begin,
                             int64_t end);
 using DecodeMask = void (*)(const uint8_t* codes, int64_t numel, double off, double on, void* output, int64_t begin,
@@ -64,6 +73,7 @@ struct Kernels {
   QuantizeGroups quantize[4];         // by Element
   DequantizeGroups dequantize[2][4];  // by the arithmetic (0: float32, 1: float64), then by Element
   RebuildTiles rebuild[3];            // by Element
+  BendElements bend[4];               // by Element
   EncodeMask encode_mask[5];          // by Element
   DecodeMask decode_mask[5];          // by Element
   ApplyMask apply_mask[4];            // by Element

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gact.ops import schema
+from gact.ops.reference import bends as reference_bends
 from gact.ops.reference import exact as reference_exact
 from gact.ops.reference import groups as reference
 from gact.ops.reference import rebuild as reference_rebuild
@@ -19,7 +20,7 @@ from gact.ops.reference import squares as reference_squares
 
 KERNELS = {
     kernel.__name__: kernel
-    for room in (reference, reference_exact, reference_rebuild, reference_squares)
+    for room in (reference, reference_bends, reference_exact, reference_rebuild, reference_squares)
     for kernel in room.KERNELS
 }
 OPS = {name: getattr(torch.ops.gact, name).default for name in schema.NAMES}
@@ -45,6 +46,9 @@ def samples() -> list[tuple[str, tuple[Any, ...]]]:
         ("count_poisoned", (metadata,)),
         ("count_poisoned", (wide[1],)),
         ("correct_squares_", (x.clone(), metadata, 64, 0.5, 0.1)),
+        ("bend_into", (x.clone(), x, -1.25, 0.5, 0.45, 0.0)),
+        ("bend_into", (x.clone(), x.bfloat16(), 0.0, 0.5, -4.5, -1.25)),
+        ("bend_into", (x.double(), x.double(), 1.0, 2.0, 0.5, 0.25)),
         *exact_samples(x, images),
     ]
 

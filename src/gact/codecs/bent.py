@@ -32,6 +32,7 @@ of what is left on average than plain codes have."""
 SCALES = {"gelu": 1.0, "silu": 1.7, "mish": 1.5}
 """How many times as wide as GELU each function is."""
 _BELOW = (1 - LEAST) / 2
+_bend_into = torch.ops.gact.bend_into.default
 
 
 class Bent:
@@ -65,8 +66,7 @@ class Bent:
         square = self._width**2
 
         def write(start: int, out: Tensor) -> None:
-            out.copy_(flat[start : start + out.numel()]).sub_(self._turn)  # not in the dtype of the region
-            out.lerp_(_root(out, square), _BELOW)  # the two factors add up to 1
+            _bend_into(out, flat[start : start + out.numel()], self._turn, square, _BELOW, 0.0)
 
         return write
 
@@ -75,11 +75,6 @@ class Bent:
         square = self._width**2 * LEAST
 
         def undo(start: int, values: Tensor) -> None:
-            values.lerp_(_root(values, square), -_BELOW / LEAST).add_(self._turn)
+            _bend_into(values, values, 0.0, square, -_BELOW / LEAST, self._turn)
 
         return undo
-
-
-def _root(values: Tensor, square: float) -> Tensor:
-    """The root of the sum of their squares and another."""
-    return torch.addcmul(values.new_full((), square), values, values).sqrt_()

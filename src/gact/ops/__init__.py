@@ -12,6 +12,7 @@ they compare with the reference.
 
 from . import schema
 from .cpu import load, status
+from .reference import bends as reference_bends
 from .reference import exact as reference_exact
 from .reference import groups as reference
 from .reference import rebuild as reference_rebuild
@@ -19,7 +20,8 @@ from .reference import squares as reference_squares
 from .triton import register as register_device_kernels
 
 schema.define()
-schema.register((*reference.KERNELS, *reference_exact.KERNELS, *reference_rebuild.KERNELS, *reference_squares.KERNELS))
+_ROOMS = (reference, reference_bends, reference_exact, reference_rebuild, reference_squares)
+schema.register(kernel for room in _ROOMS for kernel in room.KERNELS)
 register_device_kernels()
 load()
 

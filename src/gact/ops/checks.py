@@ -58,6 +58,17 @@ def check_dtype(dtype: torch.dtype) -> None:
         raise ValueError(f"dtype must be float32, float16, bfloat16 or float64, got {dtype}. Convert the tensor first.")
 
 
+def check_bend(out: Tensor, x: Tensor) -> None:
+    """Raise ValueError unless elements of ``x`` can be bent into ``out``."""
+    check_dtype(x.dtype)
+    real = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if out.dtype != real or out.shape != x.shape or not (out.is_contiguous() and x.is_contiguous()):
+        raise ValueError(
+            f"out must be {real} for x of {x.dtype}, and both contiguous and of one shape, got {out.dtype} of shape "
+            f"{list(out.shape)} for {list(x.shape)}."
+        )
+
+
 def check_mask_dtype(dtype: torch.dtype) -> None:
     """Raise ValueError unless elements of ``dtype`` can be held as a mask."""
     if dtype not in MASK_DTYPES:

@@ -24,6 +24,7 @@ SCHEMAS = (
     "Tensor[] lines, SymInt[] inner, int[] line_count, Tensor?[] mask, float[] on, bool add) -> ()",
     "count_poisoned(Tensor metadata) -> SymInt",
     "correct_squares_(Tensor(a!) x, Tensor metadata, int group_size, float middle, float variance) -> ()",
+    "bend_into(Tensor(a!) out, Tensor x, float before, float square, float weight, float after) -> ()",
     "encode_mask(Tensor x, float low, float high) -> Tensor",
     "decode_mask_into(Tensor(a!) out, Tensor codes, float off, float on) -> ()",
     "apply_mask_(Tensor(a!) x, Tensor codes, float off, float on) -> ()",
@@ -95,6 +96,10 @@ def _fake_count_poisoned(metadata: Tensor) -> int | torch.SymInt:
 def _fake_correct_squares_(x: Tensor, metadata: Tensor, group_size: int, middle: float, variance: float) -> None:
     checks.check_code(1, group_size)
     checks.check_dtype(x.dtype)
+
+
+def _fake_bend_into(out: Tensor, x: Tensor, before: float, square: float, weight: float, after: float) -> None:
+    checks.check_bend(out, x)
 
 
 def _fake_encode_mask(x: Tensor, low: float, high: float) -> Tensor:
