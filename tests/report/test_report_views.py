@@ -169,3 +169,37 @@ def test_a_context_that_compressed_something_is_quiet(recwarn):
     report = step(model, torch.randn(256, 256))
     assert report.coverage == 100
     assert len(recwarn) == 0
+
+
+def test_the_representation_is_one_short_line(report):
+    assert len(repr(report)) < 120
+    assert "\n" not in repr(report)
+    assert f"({report.ratio:.1f}x)" in repr(report)
+
+
+def test_a_notebook_shows_the_kinds_of_sites(report):
+    tags = Tags()
+    tags.feed(report._repr_html_())
+    assert not tags.open
+    assert "table" in tags.seen
+    assert "op[slot]" in tags.text
+    assert "script" not in tags.seen
+    assert len(report._repr_html_()) < 20_000
+
+
+def test_before_the_first_step_there_is_nothing_to_show():
+    empty = gact.Compressor(nn.Linear(2, 2)).report()
+    assert "nothing saved yet" in repr(empty)
+    assert "nothing yet" in empty._repr_html_()
+
+
+def test_two_steps_beside_each_other():
+    model, x = nn.Sequential(nn.Linear(64, 512), nn.GELU(), nn.Linear(512, 64)), torch.randn(256, 64)
+    eight, two = (step(model, x, bits=bits, adaptive=False, min_bytes=0) for bits in (8, 2))
+    told = eight.compare(two).splitlines()
+    gelu = next(line for line in told if "gelu[0]" in line).split()
+    assert gelu[2:6] == ["8", "bits", "2", "bits"]
+    assert float(gelu[-1]) == pytest.approx(float(gelu[-2]) - float(gelu[-3]), abs=0.02)
+    assert told[-1].split()[0] == "all"
+    assert told[-1].split()[-1].startswith("-")
+    assert "gelu[0]" in told[2]  # the greatest difference first

@@ -2,6 +2,7 @@
 
 * ``app``: the commands; each has a file: ``doctor``, ``demo``, ``plan``, ``profile``, ``sensitivity``, ``max_batch``.
 * ``facts``, ``selftest``: what ``doctor`` tells and tests. ``picture``: checks a path. ``extras``: what to install.
+  ``script``: a user's script under ``profile``.
 
 typer and rich come with an extra, so they are imported only when a command runs.
 """

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+ARGUMENTS = "gact.arguments"
+"""Where a context holds the arguments of a script."""
 
 app = typer.Typer(
     name="gact",
@@ -85,18 +89,39 @@ def plan(
     run_plan(factory, memory, device, bits, optimizer_bytes, offload, sizes)
 
 
-@app.command()
+class _TakesScript(TyperCommand):
+    """A command whose options come before a script: what follows the script is the script's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        at = next((at for at, each in enumerate(args) if each.endswith(".py")), len(args))
+        ctx.meta[ARGUMENTS] = args[at + 1 :]
+        return super().parse_args(ctx, args[: at + 1])
+
+
+@app.command(cls=_TakesScript)
 def profile(
-    factory: Annotated[str, typer.Argument(help="package.module:function, returns (model, batch[, loss_fn]).")],
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="train.py [its arguments], or package.module:function that returns (model, batch[, loss_fn]).",
+        ),
+    ],
     bits: Annotated[float, typer.Option(min=1, max=8, help="Average width of a code.")] = 4,
-    optimizer: Annotated[bool, typer.Option(help="With a step of AdamW, and its state.")] = True,
+    optimizer: Annotated[
+        bool, typer.Option(help="With a step of AdamW, and its state, where a function makes the model.")
+    ] = True,
     html: Annotated[Path | None, typer.Option(help="Page to write: memory over the step, and the peaks.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
 ) -> None:
-    """Run a training step plainly and compressed, and say what its memory comes to and what sets the peak."""
+    """Run a training step plainly and compressed, and say what its memory comes to and what sets the peak.
+
+    A script runs twice up to its fourth optimizer step, as it is; options for gact stand before it.
+    """
     from .profile import run_profile
 
-    run_profile(factory, bits, optimizer, html, as_json)
+    run_profile(target, context.meta[ARGUMENTS], bits, optimizer, html, as_json)
 
 
 bench = typer.Typer(help="Measurements of this machine.", no_args_is_help=True)

@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import typer
@@ -22,20 +22,23 @@ from ..memory.report import render, table
 from ..planning.factory import call_factory
 from ..planning.subject import LossFunction, loss_of
 from ..text import mebibytes
+from .script import WARM, run_script
 
 _WIDTH = 100
 """Columns where the output is no terminal."""
-_WARM = 3
-"""Steps before the one that is profiled: the first makes workspaces and state, the second measures sensitivities."""
+_T = TypeVar("_T")
 
 
-def run_profile(factory: str, bits: float, optimizer: bool, html: Path | None, as_json: bool) -> None:
-    """Profile a step of what a factory makes, plainly and compressed, and print what set the peaks.
+def run_profile(
+    target: str, arguments: list[str], bits: float, optimizer: bool, html: Path | None, as_json: bool
+) -> None:
+    """Profile a step of a script or of what a factory makes, plainly and compressed, and print what set the peaks.
 
     Args:
-        factory: As ``package.module:function``.
+        target: A script's path, ending with ``.py``, or a factory as ``package.module:function``.
+        arguments: The script's.
         bits: Average width of a code.
-        optimizer: Whether AdamW's state and step count.
+        optimizer: Whether AdamW's state and step count; a script has its own optimizer.
         html: Page to write, if any.
         as_json: Print JSON instead.
 
@@ -44,11 +47,12 @@ def run_profile(factory: str, bits: float, optimizer: bool, html: Path | None, a
     """
     if html is not None and not html.resolve().parent.is_dir():
         _fail(f"there is no folder {html.parent}. Make it first, or choose another --html.")
+    ways, report = {"plain": None, f"{bits:g} bits": bits}, ""
     try:
-        profiles = {
-            "plain": _apart(factory, None, optimizer),
-            f"{bits:g} bits": _apart(factory, bits, optimizer),
-        }
+        if target.endswith(".py"):
+            profiles, report = _of_script(target, arguments, ways)
+        else:
+            profiles = {way: _apart(profiled, target, width, optimizer) for way, width in ways.items()}
     except (ValueError, TypeError, OSError) as error:
         _fail(str(error))
     if html is not None:
@@ -57,14 +61,29 @@ def run_profile(factory: str, bits: float, optimizer: bool, html: Path | None, a
         typer.echo(json.dumps({way: json.loads(each.to_json()) for way, each in profiles.items()}, indent=2))
         return
     _print(profiles)
+    if report:
+        typer.echo(f"\nwhat the compressed step kept:\n{report}")
     if html is not None:
         typer.echo(f"\npage: {html}")
 
 
-def _apart(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile:
-    """The profile of a step in a process of its own: one that has freed memory before would show its resident set."""
+def _apart(run: Callable[..., _T], *arguments: Any) -> _T:
+    """What a function returns in a process of its own: one that has freed memory before would show its resident set."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(profiled, factory, bits, optimizer).result()
+        return process.submit(run, *arguments).result()
+
+
+def _of_script(path: str, arguments: list[str], ways: dict[str, float | None]) -> tuple[dict[str, MemoryProfile], str]:
+    """The profiles of a script's step in each way, and what the last of them kept."""
+    if not Path(path).is_file():
+        raise ValueError(f"there is no script {path}. Name a file, or a factory as package.module:function.")
+    profiles, report = {}, ""
+    for way, bits in ways.items():
+        outcome = _apart(run_script, path, arguments, bits)
+        if outcome.profile is None:
+            raise ValueError(outcome.failure)
+        profiles[way], report = outcome.profile, outcome.report
+    return profiles, report
 
 
 def profiled(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile:
@@ -80,7 +99,7 @@ def profiled(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile
     compressor = Compressor(model, enabled=False) if bits is None else Compressor(model, bits=bits)
     adam = torch.optim.AdamW(model.parameters()) if optimizer else None
     step = _step(model, inputs, loss_fn, compressor, adam)
-    for _ in range(_WARM):
+    for _ in range(WARM):
         step()
     batch = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     return profile_step(step, model, [*batch, *_state(adam)])

@@ -46,24 +46,10 @@ def profile_step(
     Returns:
         The measurements.
     """
-    known = list(tensors)
-    if model is not None:
-        known += [*model.parameters(), *model.buffers()]
-        known += [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    follower = _Follower(model, known)
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    with follower:
+    profiler = StepProfiler(model, tensors)
+    with profiler:
         step()
-    return MemoryProfile(
-        samples=tuple(follower.samples),
-        holders=_holders(follower.at_peak),
-        start_bytes=follower.start_bytes,
-        allocator_peak=torch.cuda.max_memory_allocated() if cuda else None,
-        resident_start=follower.resident_start,
-        resident_peaks=follower.resident_peaks,
-    )
+    return profiler.profile()
 
 
 def _holders(alive: list[tuple[int, Maker]]) -> tuple[Holder, ...]:
@@ -76,13 +62,23 @@ def _holders(alive: list[tuple[int, Maker]]) -> tuple[Holder, ...]:
     return tuple(sorted(found, key=lambda holder: -holder.nbytes))
 
 
-class _Follower(LiveTensors):
-    """Labels tensors with their makers, and remembers what was alive at the peak."""
+class StepProfiler(LiveTensors):
+    """Labels tensors with their makers, and remembers what was alive at the peak: ``profile_step`` as a context.
 
-    def __init__(self, model: nn.Module | None, known: list[Tensor]) -> None:
+    Args:
+        model: As for ``profile_step``.
+        tensors: As for ``profile_step``.
+    """
+
+    def __init__(self, model: nn.Module | None, tensors: Iterable[Tensor]) -> None:
         super().__init__()
+        known = list(tensors)
+        if model is not None:
+            known += [*model.parameters(), *model.buffers()]
+            known += [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         for tensor in known:
             self.add(tensor, BEFORE)
+        self._cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
         self.samples: list[Sample] = []
         self.start_bytes = self.live_bytes
         self.at_peak: list[tuple[int, Maker]] = self.alive()
@@ -94,7 +90,20 @@ class _Follower(LiveTensors):
         self._paths = {} if model is None else {module: path for path, module in model.named_modules()}
         self._running: list[nn.Module] = []
 
-    def __enter__(self) -> _Follower:
+    def profile(self) -> MemoryProfile:
+        """The measurements."""
+        return MemoryProfile(
+            samples=tuple(self.samples),
+            holders=_holders(self.at_peak),
+            start_bytes=self.start_bytes,
+            allocator_peak=torch.cuda.max_memory_allocated() if self._cuda else None,
+            resident_start=self.resident_start,
+            resident_peaks=self.resident_peaks,
+        )
+
+    def __enter__(self) -> StepProfiler:
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
         follow(self)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self

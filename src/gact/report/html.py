@@ -6,7 +6,7 @@ from html import escape
 
 from ..text import html_page, html_table, mebibytes
 from .rows import Figures, Row
-from .table import PARAMETERS, code_name, parameters, percent, summary
+from .table import NOTHING, PARAMETERS, code_name, kinds, parameters, percent, summary
 
 
 def render(report: Figures) -> str:
@@ -18,6 +18,15 @@ def render(report: Figures) -> str:
     if report.parameters:
         table += html_table(PARAMETERS, parameters(report), (1, 2))
     return html_page("gact report", "gact report", f"<p>{totals}</p>\n{table}")
+
+
+def notebook(report: Figures) -> str:
+    """The kinds of sites as a part of a page, which a notebook shows instead of the text."""
+    if not report.rows:
+        return f"<p>{escape(NOTHING)}</p>"
+    head, body = kinds(report)
+    totals = escape(summary(report)).replace("\n", "<br>")
+    return f"<p>{totals}</p>\n{html_table(head, body, range(3, len(head)))}"
 
 
 def _cells(row: Row, measured: bool) -> list[str]:

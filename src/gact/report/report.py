@@ -10,12 +10,13 @@ from ..precision.controller import Controller
 from ..saved.ledger import Ledger
 from . import html, table
 from .advice import advice_on
+from .metrics import status
 from .rows import Figures, Row
 
 _WORST = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report(Figures):
     """What the last step kept for backward. Parameters and buffers are not in the figures: they are there anyway.
 
@@ -36,8 +37,25 @@ class Report(Figures):
         """The totals and all rows as a page without scripts."""
         return html.render(self)
 
+    def compare(self, other: Figures) -> str:
+        """What this step and another one kept, kind of site by kind of site, the greatest difference first.
+
+        Args:
+            other: The report of the other step, say of other settings.
+
+        Returns:
+            A table with the kept bytes of this step, of the other, and how much more the other keeps.
+        """
+        return table.compare(self, other)
+
     def __str__(self) -> str:
         return table.render(self)
+
+    def __repr__(self) -> str:
+        return f"<gact.Report: {status(self).removeprefix('gact ').removeprefix('gact: ')}>"
+
+    def _repr_html_(self) -> str:
+        return html.notebook(self)
 
 
 def _worst(controller: Controller, model: nn.Module | None) -> tuple[tuple[str, float, float], ...]:

@@ -104,10 +104,21 @@ def _noise(report: Figures) -> str:
     return told + ("; OVER BUDGET: widths take more than was asked for" if report.over_budget else "")
 
 
+NOTHING = "saved for backward: nothing yet. Run forward inside the compressor's context."
+
+
 def render(report: Figures) -> str:
     """The totals and a table of the largest kinds of sites."""
     if not report.rows:
-        return "saved for backward: nothing yet. Run forward inside the compressor's context."
+        return NOTHING
+    head, body = kinds(report)
+    largest = aligned([head, *body], range(3, len(head)), rule=True)
+    worst = [aligned([PARAMETERS, *parameters(report)], (1, 2), rule=True)] if report.parameters else []
+    return "\n\n".join([summary(report), largest, *worst])
+
+
+def kinds(report: Figures) -> tuple[list[str], list[list[str]]]:
+    """Names of columns, and the cells of the largest kinds of sites, the others together in the last row."""
     gathered = lines(report.rows)
     head = ["module", "op[slot]", "code", "sites", "saves", "duplicates", "plain MiB", "kept MiB", "noise %"]
     body = [_cells(line) for line in gathered[:_LINES]]
@@ -124,9 +135,39 @@ def render(report: Figures) -> str:
                 other.noise_share = (other.noise_share or 0.0) + line.noise_share
         body.append(_cells(other))
     columns = len(head) - (report.noise is None)
-    kinds = aligned([cells[:columns] for cells in [head, *body]], range(3, columns), rule=True)
-    worst = [aligned([PARAMETERS, *parameters(report)], (1, 2), rule=True)] if report.parameters else []
-    return "\n\n".join([summary(report), kinds, *worst])
+    return head[:columns], [cells[:columns] for cells in body]
+
+
+def compare(first: Figures, second: Figures) -> str:
+    """Kept bytes of two steps, kind of site by kind of site, the greatest differences first."""
+    sizes: dict[tuple[str, str], list[int]] = {}
+    codes: dict[tuple[str, str], list[list[str]]] = {}
+    for at, report in enumerate((first, second)):
+        for line in lines(report.rows):
+            key = (line.module, line.op)
+            sizes.setdefault(key, [0, 0])[at] += line.kept_bytes
+            codes.setdefault(key, [[], []])[at].append(line.code)
+    order = sorted(sizes, key=lambda key: -abs(sizes[key][1] - sizes[key][0]))
+    rows = [
+        (_shortened(key[0]), key[1], *(" + ".join(each) or "-" for each in codes[key]), *_differing(*sizes[key]))
+        for key in order[:_LINES]
+    ]
+    if rest := order[_LINES:]:
+        both = _differing(*(sum(sizes[key][at] for key in rest) for at in range(2)))
+        rows.append((f"... {len(rest)} other kinds", "", "", "", *both))
+    rows.append(("all", "", "", "", *_differing(first.kept_bytes, second.kept_bytes)))
+    head = ("module", "op[slot]", "code", "other's code", "kept MiB", "other's MiB", "more MiB")
+    return aligned([head, *rows], (4, 5, 6), rule=True)
+
+
+def _differing(first: int, second: int) -> tuple[str, str, str]:
+    more = mebibytes(abs(second - first))
+    return mebibytes(first), mebibytes(second), f"{'-' if second < first else '+'}{more}"
+
+
+def _shortened(name: str) -> str:
+    """The end of a path that is too long."""
+    return name if len(name) <= _WIDEST else "..." + name[3 - _WIDEST :]
 
 
 PARAMETERS = ("noisiest parameters", "own noise", "gradient %")
@@ -138,8 +179,7 @@ def parameters(report: Figures) -> list[list[str]]:
 
 
 def _cells(line: Line) -> list[str]:
-    name = line.single or line.module
-    module = name if len(name) <= _WIDEST else "..." + name[3 - _WIDEST :]
+    module = _shortened(line.single or line.module)
     counts = [str(line.sites), str(line.count), str(line.duplicates)]
     sizes = [mebibytes(line.plain_bytes), mebibytes(line.kept_bytes)]
     return [module, line.op, line.code, *counts, *sizes, percent(line.noise_share)]
