@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -67,6 +68,13 @@ class Archive:
         if found != self.sha256:
             raise ValueError(f"{path} must have the SHA-256 sum {self.sha256}, got {found}. {remedy}")
         return path
+
+    def fetched(self) -> None:
+        """Runs the command that fetches the archive, if it is missing."""
+        path = folder() / "archives" / self.file
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(self.fetch, shell=True, check=True, cwd=path.parent)
 
     def _members(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
         path = self.checked()

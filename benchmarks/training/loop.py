@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .task import Task
 from .ways import Way
@@ -53,8 +54,14 @@ def train(build: Callable[[], Task], way: Way, seed: int) -> Training:
         task.model.eval()
         with torch.no_grad():
             value = task.evaluate()
-    ends = sorted({round(task.steps * (point + 1) / POINTS) for point in range(POINTS)} - {0})
-    curve = {
-        end: float(torch.stack(losses[begin:end]).mean()) for begin, end in zip([0, *ends[:-1]], ends, strict=True)
-    }
-    return Training(task.metric, value, curve)
+    return Training(task.metric, value, tenths(torch.stack(losses)))
+
+
+def tenths(losses: Tensor) -> dict[int, float]:
+    """The mean of each tenth of the steps, by the number of steps made.
+
+    Args:
+        losses: Of each step, shape ``[steps]``.
+    """
+    ends = sorted({round(len(losses) * (point + 1) / POINTS) for point in range(POINTS)} - {0})
+    return {end: float(losses[begin:end].mean()) for begin, end in zip([0, *ends[:-1]], ends, strict=True)}

@@ -49,6 +49,13 @@ def deb_of(members):
     return out
 
 
+def test_a_missing_archive_is_fetched_once(folder):
+    missing = Archive("some.whl", "", "echo fetched >> some.whl")
+    missing.fetched()
+    missing.fetched()
+    assert (folder / "some.whl").read_text() == "fetched\n"
+
+
 @pytest.mark.parametrize("kind", ["whl", "tgz", "deb"])
 def test_wanted_members_are_unpacked(kind, folder):
     members, path = {"data/one.txt": b"1", "data/two.txt": b"2"}, folder / f"some.{kind}"

@@ -35,6 +35,7 @@ WAYS = {
     "probing": {"8 bits", "measuring step"},
     "small": {"plain", "compressed"},
     "step": {"plain", "4 bits", "4 bits, derive=False"},
+    "trainers": {"plain", "4 bits"},
     "triton": {"quantize", "dequantize", "encode_mask", "encode_integers"},
     "zoo": {"8 bits", "4 bits"},
 }
