@@ -131,7 +131,7 @@ class Shifted(Altered):
             step = deviations.new_empty(stop - start)
             spread(deviations[start // code.group_size :], code.group_size, step)
             if code.bent is not None and inverse is not None:
-                values = torch.empty_like(step)
+                values = torch.empty_like(step, dtype=code.bent.values(flat.dtype))
                 code.bent.forward(flat)(start, values)
                 inverse(start, values.add_(step))
                 flat[start:stop].copy_(values)
