@@ -16,7 +16,7 @@ TOKENS = 32
 
 
 def trainer(asked: Asked) -> Trained:
-    """MiniLM (6 layers, 384 wide, dropout as it comes), batches of 16 padded to their longest sentence, AdamW.
+    """MiniLM (6 layers, 384 wide, dropout as it comes), batches of 8 padded to their longest sentence, AdamW.
 
     Args:
         asked: How to train.
@@ -24,7 +24,7 @@ def trainer(asked: Asked) -> Trained:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     steps = 6 if asked.tiny else 40
-    arguments = TrainingArguments(**options(asked, steps, learning_rate=1e-4, per_device_train_batch_size=16))
+    arguments = TrainingArguments(**options(asked, steps, learning_rate=1e-4, per_device_train_batch_size=8))
     rows = _random() if asked.tiny else _sentences()
     collate = None if asked.tiny else DataCollatorWithPadding(_tokenizer())
     made = Trainer(_model(asked), arguments, train_dataset=rows, data_collator=collate)  # type: ignore[arg-type]
