@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -67,7 +68,13 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
     """
     needed = lossless(region, is_data) or need_of(node, slot, region)
     is_plain = needed is VALUE or needed.form in BENT
-    return replace(needed, prior_bits=_DATA_BITS) if is_data and is_plain else needed
+    return _of_data(needed) if is_data and is_plain else needed
+
+
+@lru_cache(maxsize=64)
+def _of_data(needed: Need) -> Need:
+    """A need of what no op made."""
+    return replace(needed, prior_bits=_DATA_BITS)
 
 
 def lossless(region: Tensor, is_data: bool) -> Need | None:

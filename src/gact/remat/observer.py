@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -100,9 +101,11 @@ class Observer:
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor
     ) -> None:
         """Notes the recipe of a tensor times a number: the tensor may be held by the time that the result is saved."""
+        if sum(isinstance(value, Tensor) for value in chain(args, kwargs.values())) != 1:
+            return  # as in most products
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
-        if making is None or places is None or len(places) != 1:
+        if making is None or places is None:
             return
         source, place = places[0], locate(result)
         if source is None or source.layout.copied or place is None or place.layout.copied:
