@@ -33,7 +33,7 @@ def gat(asked: Asked) -> Trained:
 
 
 def gcnii(asked: Asked) -> Trained:
-    """Six of PyG's ``GCN2Conv`` between two linear layers, 64 wide, dropout 0.6.
+    """Four of PyG's ``GCN2Conv`` between two linear layers, 64 wide, dropout 0.6.
 
     Args:
         asked: How to train.
@@ -88,7 +88,7 @@ class _GCNII(nn.Module):
 
         super().__init__()
         self.first, self.last = nn.Linear(width, 64), nn.Linear(64, classes)
-        self.layers = nn.ModuleList([GCN2Conv(64, 0.1, 0.5, each + 1) for each in range(6)])
+        self.layers = nn.ModuleList([GCN2Conv(64, 0.1, 0.5, each + 1) for each in range(4)])
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
         """Logits ``[nodes, classes]``."""

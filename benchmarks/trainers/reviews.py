@@ -21,10 +21,12 @@ def trainer(asked: Asked) -> Trained:
     Args:
         asked: How to train.
     """
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, logging
 
-    steps = 6 if asked.tiny else 40
-    arguments = TrainingArguments(**options(asked, steps, learning_rate=1e-4, per_device_train_batch_size=8))
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    steps = 6 if asked.tiny else 30
+    arguments = TrainingArguments(**options(asked, steps, learning_rate=3e-4, per_device_train_batch_size=8))
     rows = _random() if asked.tiny else _sentences()
     collate = None if asked.tiny else DataCollatorWithPadding(_tokenizer())
     made = Trainer(_model(asked), arguments, train_dataset=rows, data_collator=collate)  # type: ignore[arg-type]
