@@ -95,3 +95,50 @@ def test_an_index_that_changes_afterwards():
         index.zero_()
     (found,), (source,) = held(of_taken), held(of_all)
     assert torch.equal(found, source[INDEX])
+
+
+def with_a_list(arguments, op):
+    """An op whose arguments are in a list, and what its owner makes of the list afterwards."""
+    return lambda h: op(h, arguments), lambda: arguments.__setitem__(0, arguments[0] + 1)
+
+
+def with_a_bound(bound):
+    """Elements up to a tensor's number, and that number changed afterwards."""
+    return lambda h: h[INDEX, :bound], lambda: bound.add_(1)
+
+
+@pytest.mark.parametrize(
+    ("take", "change"),
+    [
+        with_a_list([5, 1], torch.Tensor.repeat),
+        with_a_list([3], torch.roll),
+        with_a_list([0], lambda h, dims: h.flip(dims)),
+        with_a_list([0, 0, 3, 4], torch.nn.functional.pad),
+        with_a_bound(torch.tensor(20)),
+    ],
+    ids=["repeat", "roll", "flip", "pad", "bound"],
+)
+def test_arguments_that_change_afterwards(take, change):
+    x = torch.randn(NODES, WIDTH, requires_grad=True)
+    with gact.Compressor(bits=8, adaptive=False, min_bytes=0):
+        h = x * 2.0
+        of_all, taken = save(h), take(h)
+        of_taken = save(taken)
+        change()
+    assert (held(of_taken)[0] - taken).abs().max() < 0.1
+    assert (held(of_all)[0] - h).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("function", [lambda h: h * h, torch.square, lambda h: h.pow(2) * 1.0, lambda h: h + h.flip(0)])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_rounding_carries_no_half_to_infinity(function, bits):
+    largest = 255.8 if function(torch.tensor(3.0).view(1)) > 8 else 32750.0
+    x = (torch.rand(NODES, WIDTH).half() * 2 - 1).mul_(1.5 * largest).clamp_(-largest, largest).requires_grad_()
+    with gact.Compressor(bits=bits, adaptive=False, min_bytes=0) as compressor:
+        h = x * 1.0
+        of_all, result = save(h), function(h.flip(0))
+        of_result = save(result)
+        assert any(row.codec == "derived" for row in compressor.report().rows)
+    assert result.isfinite().all()
+    assert held(of_result)[0].isfinite().all()
+    assert held(of_all)[0].isfinite().all()

@@ -6,6 +6,7 @@
 * ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
 * ``comparing``: what a node compares, held as who won.
 * ``outweighed``: which width a row that a norm reads must have.
+* ``drowned``: whether what is made again has far more rounding than a code of its own would.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.
 """

@@ -29,13 +29,13 @@ from ..remat.squared import Squared
 from ..saved.base import Held
 from ..saved.encoded import Encoded
 from ..saved.held import WIDEST, HeldRegions
-from ..saved.identity import Identity
 from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
 from ..saved.save import Save
 from ..saved.straight import straightened
+from .drowned import is_drowned
 from .offload import ExactCode, Movable, Offload
-from .outweighed import enough
+from .outweighed import enough, outweighs
 from .policy import BOOL, Widths, least_bits, ruled
 from .rules import Rules
 
@@ -179,8 +179,10 @@ class Holding:
     def _value(self, save: Save, needed: Need, form: str, transform: Transform | None) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
         held = self._held.value(save.identity, needed.min_bits, form)
+        if held is not None and save.region is not None and outweighs(held, needed, save.region):
+            return None
         if held is None and self._settings.derive and (form not in OWN or form in MIDDLES):
-            held = self._derive(save.identity, least_bits(needed)) or (None if form else self._cast(save, needed))
+            held = self._derive(save, needed, transform) or (None if form else self._cast(save, needed))
         return held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
 
     def _cast(self, save: Save, needed: Need) -> Held | None:
@@ -195,13 +197,20 @@ class Holding:
         self._held.add_value(cast, held)
         return held
 
-    def _derive(self, identity: Identity, min_bits: int) -> Held | None:
+    def _derive(self, save: Save, needed: Need, transform: Transform | None) -> Held | None:
         """A recipe for a region whose sources are held, remembered so that others who save the region share it."""
-        recipe = self._recipes.find(identity, later=True)
+        recipe, region = self._recipes.find(save.identity, later=True), save.region
         derived = recipe.resolve() if recipe is not None else None
-        if derived is None or derived.bits < min_bits:
+        if recipe is None or derived is None or derived.bits < least_bits(needed):
             return None
-        self._held.add_value(identity, derived)
+        normalised = needed.form == "normalised" and (transform is not None or derived.bits < needed.prior_bits)
+        if region is not None and (recipe.is_doubtful or normalised):
+            bits, under = self._controller.width(save.place, needed), transform if normalised else None
+            if is_drowned(derived, region, bits, self._settings.group_size, under):
+                return None
+        if region is not None and outweighs(derived, needed, region):
+            return None
+        self._held.add_value(save.identity, derived)
         return derived
 
     def _share(self, held: Held, save: Save) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ..autograd.internals import FakeTensor
 from ..codecs.groups import Groups
+from ..codecs.layout import Layout
 from ..operators.need import Need
+from ..saved.base import Held
 
 WIDEST = 4
 """Wider codes are not looked at: one value in a row of a thousand would have to be all of it."""
@@ -34,17 +36,37 @@ def enough(needed: Need, bits: int, region: Tensor, coded: Callable[[int], Group
     return (needed, bits) if least <= bits else (replace(needed, min_bits=least), least)
 
 
+def outweighs(held: Held, needed: Need, region: Tensor) -> bool:
+    """Whether some row that a norm reads is outweighed by the rounding of what is held already.
+
+    Args:
+        held: What gives the values of the region.
+        needed: What must survive of it.
+        region: A dense region.
+    """
+    if not needed.row or not _NARROWEST <= held.bits < WIDEST or not _has_rows(region, needed.row):
+        return False
+    rows = region.detach().view(-1, needed.row)
+    return _are_outweighed(held.decode(Layout(region.size(), region.stride(), region.size())), rows)
+
+
+def _has_rows(region: Tensor, row: int) -> bool:
+    """Whether rows of that length can be looked at."""
+    return region.is_cpu and type(region) is not FakeTensor and region.is_contiguous() and region.numel() % row == 0
+
+
+def _are_outweighed(decoded: Tensor, rows: Tensor) -> bool:
+    error = decoded.view(rows.size()).sub_(rows)
+    return bool((error.square_().sum(1) > rows.square().sum(1).mul_(_MOST)).any())
+
+
 def _least_width(region: Tensor, row: int, bits: int, coded: Callable[[int], Groups]) -> int:
     """The least width from one on; the widest on devices, where looking would wait."""
     if not region.is_cpu:
         return WIDEST
-    if type(region) is FakeTensor or not region.is_contiguous() or region.numel() % row:
+    if not _has_rows(region, row):
         return bits
     rows = region.detach().view(-1, row)
-    most = rows.square().sum(1).mul_(_MOST)
-    while bits < WIDEST:
-        error = coded(bits).decode(region.size(), region.stride()).view(-1, row).sub_(rows)
-        if not bool((error.square_().sum(1) > most).any()):
-            break
+    while bits < WIDEST and _are_outweighed(coded(bits).decode(region.size(), region.stride()), rows):
         bits += 1
     return bits

@@ -6,6 +6,7 @@
 * ``registry``: ``gact.register_rebuild``, with which users add an op of their own; ``curves`` sees whether it is one.
 * ``observer``, ``recipes``: watch those ops run and note how their results were made.
 * ``derived``, ``sources``, ``made``: what autograd holds then, and how it is rebuilt.
+* ``shrunk``: results that rounding may drown where they are made again.
 * ``curvature``, ``shifted``, ``squared``: what keeps a function of rounded values right on average.
 * ``casts``: copies that autocast makes. ``attended``: the output of fused attention, made of what its node holds.
 """

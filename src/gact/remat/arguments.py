@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +19,18 @@ class Slot:
 
 
 def template(value: Any, sources: list[Tensor]) -> Any:
-    """An argument with every tensor replaced by a slot; the tensors are appended to ``sources``."""
+    """An argument with every tensor replaced by a slot; the tensors are appended to ``sources``.
+
+    What its owner may change before backward is copied: lists, dictionaries, and arrays.
+    """
     if isinstance(value, Tensor):
         sources.append(value)
         return Slot(len(sources) - 1)
-    if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+    if isinstance(value, list) or (isinstance(value, tuple) and any(isinstance(item, Tensor) for item in value)):
         return [template(item, sources) for item in value]
-    return value
+    if isinstance(value, dict):
+        return {key: template(item, sources) for key, item in value.items()}
+    return copy.copy(value) if hasattr(value, "__array__") or isinstance(value, (set, bytearray)) else value
 
 
 def filled(value: Any, sources: tuple[Tensor, ...]) -> Any:
@@ -33,6 +39,8 @@ def filled(value: Any, sources: tuple[Tensor, ...]) -> Any:
         return sources[value.index]
     if isinstance(value, list):
         return [filled(item, sources) for item in value]
+    if isinstance(value, dict):
+        return {key: filled(item, sources) for key, item in value.items()}
     return value
 
 

@@ -39,7 +39,7 @@ _PARTS = 16
 """A tile is so many of the parts in which regions are coded, since it takes more calls of operators."""
 _LEAST = 16
 """Groups of which the difference is taken at least."""
-_LARGEST_HALF = 65504.0
+LARGEST_HALF = 65504.0
 _STREAM = 0x6A09E667F3BCC908
 _ONES = 2**64 - 1
 _rebuild_into = torch.ops.gact.rebuild_into.default
@@ -104,6 +104,8 @@ def _as_a_whole(derived: Curved) -> Tensor:
     for root in roots:
         for times in (1.0, -1.0):
             total.sub_(derived.moved(root, times).rebuilt(), alpha=0.5)
+    if plain.dtype == torch.float16:
+        total.clamp_(-LARGEST_HALF, LARGEST_HALF)
     values: Tensor = total.to(plain.dtype)
     return values
 
@@ -126,9 +128,7 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
         _rebuild_into(values, *which, [line for line, _ in here], [inner for _, inner in here], None, 1.0, False)
         curve.apply(first, values, deviations[first:last], here)
         if buffer is not None:
-            flat[start:stop].copy_(
-                values if out.dtype != torch.float16 else values.clamp_(-_LARGEST_HALF, _LARGEST_HALF)
-            )
+            flat[start:stop].copy_(values if out.dtype != torch.float16 else values.clamp_(-LARGEST_HALF, LARGEST_HALF))
     return out
 
 

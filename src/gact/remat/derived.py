@@ -19,7 +19,7 @@ from ..codecs.layout import Layout
 from ..records import Decision
 from ..saved.encoded import Encoded
 from ..saved.origins import Origin, bends
-from .curvature import unbent
+from .curvature import LARGEST_HALF, unbent
 from .made import Made
 from .rules import Rebuild
 from .sources import Source
@@ -94,7 +94,12 @@ class Derived:
         found = self.one_pass(made.size, made.stride) if made.dtype in DTYPES else None
         if found is not None:
             return found.run(made.size, made.stride, made.dtype)
-        return self._masked() if self.rebuild.masked else self._made()
+        result = self._masked() if self.rebuild.masked else self._made()
+        if result.dtype != torch.float16:
+            return result
+        # Rounding must not carry a finite number of the forward pass to infinity.
+        limit = torch.clamp if self.rebuild.stated else torch.clamp_
+        return limit(result, -LARGEST_HALF, LARGEST_HALF)
 
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass over codes that writes the result to memory of that size and stride; None if there is none."""

@@ -25,9 +25,16 @@ def takes_elements(source: Any, index: Any) -> bool:
     """
     each = index if isinstance(index, tuple) else (index,)
     tensors = [one for one in each if isinstance(one, Tensor)]
-    if not isinstance(source, Tensor) or any(isinstance(one, (list, tuple)) for one in each):
+    if not isinstance(source, Tensor) or not all(isinstance(one, Tensor) or _stays(one) for one in each):
         return False
     return bool(tensors) and all(one.dtype in _INDICES and one.dim() > 0 for one in tensors)
+
+
+def _stays(one: Any) -> bool:
+    """Whether what stands in the brackets is no list, array or other object that its owner may change."""
+    if isinstance(one, slice):
+        return all(bound is None or isinstance(bound, int) for bound in (one.start, one.stop, one.step))
+    return one is None or one is Ellipsis or isinstance(one, int)
 
 
 def taken(index: Callable[[tuple[Tensor, ...]], Sequence[Any]], source: Tensor, *indices: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ..autograd.internals import FakeTensor, transform_level
 from ..codecs.chunks import flat_of
 from ..codecs.integers import Integers
 from ..saved.base import Held
+from ..saved.encoded import Encoded
 from ..saved.held import HeldRegions
 from ..saved.identity import Place, locate
 from ..saved.kept import Copied, Kept
@@ -23,6 +24,7 @@ from ..saved.straight import straightened
 from . import rules
 from .curves import checked
 from .recipes import Later, Link, Recipes, link_to
+from .shrunk import is_shrunk, reach
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -78,10 +80,13 @@ class Observer:
         # An in-place op changes the version of its input, so inputs are identified before it runs.
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
+        reached = None
+        if making is not None and places is not None and making.inplace:
+            reached = reach(making.rebuild.slope, making.sources)
         self._recipes.last_mask = None
         result = self._op(func, args, kwargs)
         if making is not None and places is not None and self._is_of_interest(result):
-            self._add(making, places, result)
+            self._add(making, places, result, reached=reached)
         return result
 
     def _note(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor) -> None:
@@ -144,7 +149,14 @@ class Observer:
             return False
         return bool(result.requires_grad and result.nbytes >= (self._small.bytes or 1))
 
-    def _add(self, making: rules.Making, places: list[Place | None], result: Tensor, form: str = "") -> None:
+    def _add(
+        self,
+        making: rules.Making,
+        places: list[Place | None],
+        result: Tensor,
+        form: str = "",
+        reached: list[float] | None = None,
+    ) -> None:
         place = locate(result)
         if place is None or place.layout.copied:
             return
@@ -161,7 +173,8 @@ class Observer:
             links.extend(_statistics(result))
         found = [link for link in links if link is not None]
         if len(found) == len(links):
-            self._recipes.add(place.identity, making.rebuild, found, result)
+            shrinks = _shrinks(making, found, result, reached)
+            self._recipes.add(place.identity, making.rebuild, found, result, shrinks)
 
     def _link(self, source: Tensor, place: Place | None, result: Tensor, form: str) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
@@ -177,6 +190,17 @@ class Observer:
             if link is not None:
                 return link
         return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None
+
+
+def _shrinks(making: rules.Making, links: list[Link], result: Tensor, reached: list[float] | None) -> bool:
+    """Whether the rounding of the sources may be large beside the result."""
+    targets = [link.target for link in links]
+    first = targets[0]() if targets and isinstance(targets[0], weakref.ref) else None
+    if isinstance(first, Encoded) and first.bent() is not None:
+        return False  # far below zero its rounding is small, and above the result is as large
+    if reached is None:
+        reached = reach(making.rebuild.slope, making.sources)
+    return is_shrunk(reached, targets, result)
 
 
 def _is_small(source: Tensor, result: Tensor) -> bool:

@@ -44,9 +44,13 @@ class Recipe:
         links: For each source a kept tensor, or a weak reference to what is held or another recipe, with its layout.
         result: The tensor.
         stride: Stride in which it is rebuilt, if that is not its own.
+        shrinks: Whether it lies in a far smaller range than a source.
+
+    Attributes:
+        is_doubtful: Whether rounding may have drowned it, or what it is made of.
     """
 
-    __slots__ = ("_derived", "_links", "_rebuild", "is_later", "made", "storage")
+    __slots__ = ("_derived", "_links", "_rebuild", "is_doubtful", "is_later", "made", "storage")
 
     def __init__(
         self,
@@ -54,7 +58,11 @@ class Recipe:
         links: Sequence[Link],
         result: Tensor,
         stride: tuple[int, ...] | None = None,
+        shrinks: bool = False,
     ) -> None:
+        self.is_doubtful: bool = shrinks or any(
+            type(each.target) is Recipe and each.target.is_doubtful for each in links
+        )
         self._rebuild = rebuild
         self._links = links
         self._derived: weakref.ref[Derived] | None = None
@@ -181,12 +189,14 @@ class Recipes:
         """Where the bytes of the step are counted."""
         return self._steps.ledger
 
-    def add(self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor) -> None:
+    def add(
+        self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor, shrinks: bool = False
+    ) -> None:
         """Notes how a tensor was made, unless the chain behind it is too long, or bends rounded values too much."""
         if self._number != self._steps.count:
             self._number = self._steps.count
             self.clear()
-        recipe = Recipe(rebuild, links, result)
+        recipe = Recipe(rebuild, links, result, shrinks=shrinks)
         if recipe.depth <= DEEPEST and recipe.is_unbiased:
             self._known[identity] = recipe
             self._storages.add(identity[0])

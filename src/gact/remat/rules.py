@@ -9,7 +9,7 @@ sees to that; a kink is not rebuilt from narrow codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..records import argument
 from .arguments import Slot, filled, run, run_over, template
 from .gathers import GATHERS, taken, takes_elements
 from .powers import POWERS, is_whole
+from .shrunk import slope_of
 
 _LINEAR = """
     add sub subtract neg __rsub__ rsub to float half bfloat16 double type type_as contiguous clone pad
@@ -94,6 +95,7 @@ class Rebuild:
         kind: ``"linear"``, in all sources at once, whatever is exact; ``"joined"``, which is linear too, of sources
             next to each other; ``"gathered"``, of elements of one source in other places; ``"product"``; ``"curve"``, a
             smooth function of each element; ``"kink"``, one whose slope jumps.
+        slope: How steep the op is at most, if its result may lie in a far smaller range than its sources; 0 if not.
         stated: The function that a user has stated, which must see tensors of the sizes that its op saw; None if the
             rule is one of this package, whose curves can be run on any part of a tensor.
     """
@@ -107,6 +109,7 @@ class Rebuild:
     casts: bool = False
     lines: Callable[..., Lines | None] | None = None
     kind: str = "linear"
+    slope: float = 0.0
     stated: Callable[..., Tensor] | None = None
 
     @property
@@ -194,7 +197,7 @@ def _masked(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         if low != 0 or not high > 0:
             return None if inplace else _pointwise(name, func, args, kwargs)
         rebuild = Rebuild(torch.mul, masked=True, factors=(0.0, 1.0), high=float(high))
-    return Making(rebuild, [args[0]], inplace=inplace)
+    return Making(replace(rebuild, slope=slope_of(name, rebuild.kind, 1)), [args[0]], inplace=inplace)
 
 
 _PLACE_OF_INPLACE = {"dropout": 3, "hardtanh": 3, "leaky_relu": 2}
@@ -220,14 +223,15 @@ def _pointwise(
     bare = not named and len(positional) == len(sources)
     adds, casts = bare and name == "add" and len(sources) == 2, bare and name in _CASTS
     kind = "kink" if _is_sharp(name, args, kwargs) else _KIND[name]
-    return Making(Rebuild(make, overwrite, adds=adds, casts=casts, kind=kind), sources, inplace=inplace)
+    slope = slope_of(name, kind, len(sources))
+    return Making(Rebuild(make, overwrite, adds=adds, casts=casts, kind=kind, slope=slope), sources, inplace=inplace)
 
 
 def _taken(source: Tensor, index: Any) -> Making:
     """How elements are taken from a tensor by tensors of indices."""
     indices: list[Tensor] = []
     places = template(index if isinstance(index, tuple) else (index,), indices)
-    return Making(Rebuild(partial(taken, partial(filled, places)), kind="gathered"), [source, *indices])
+    return Making(Rebuild(partial(taken, partial(filled, places)), kind="gathered", slope=1.0), [source, *indices])
 
 
 def _is_sharp(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -1,0 +1,54 @@
+"""Whether a tensor that is made again of rounded ones has far more rounding than a code of its own would."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..autograd.internals import FakeTensor
+from ..codecs.chunks import flat_of
+from ..codecs.layout import Layout
+from ..codecs.transforms import Transform
+from ..remat.shifted import VARIANCE
+from ..saved.base import Held
+
+_MOST = 16.0
+"""Times the variance of a code of its own: two bits."""
+
+
+def is_drowned(held: Held, region: Tensor, bits: int, group_size: int, transform: Transform | None) -> bool:
+    """Whether what gives a region's values has that much more noise than codes would, looked at on a CPU.
+
+    Args:
+        held: What gives the values.
+        region: A dense region.
+        bits: The width of the codes.
+        group_size: Elements of a group.
+        transform: What its node calls for: under it no group of the region may be noisier.
+    """
+    if not region.is_cpu or type(region) is FakeTensor:
+        return False
+    exact = flat_of(region.detach())
+    made = flat_of(held.decode(Layout(region.size(), region.stride(), region.size())))
+    if transform is None:
+        exact, made = exact.float(), made.float()
+    else:
+        exact, made = (_under(transform, each) for each in (exact, made))
+    error = _grouped(made.sub_(exact) if made.dtype is exact.dtype else made - exact, group_size).square().mean(1)
+    exact = _grouped(exact, group_size)
+    ranges = exact.amax(1) - exact.amin(1)
+    own = float(ranges.square().mean()) * VARIANCE / ((1 << bits) - 1) ** 2
+    worst = error.mean() if transform is None else error.amax()
+    return not float(worst) <= _MOST * own
+
+
+def _under(transform: Transform, flat: Tensor) -> Tensor:
+    out = torch.empty_like(flat, dtype=transform.values(flat.dtype))
+    transform.forward(flat)(0, out)
+    return out
+
+
+def _grouped(flat: Tensor, group_size: int) -> Tensor:
+    """The whole groups, or all elements where there is none."""
+    whole = flat.numel() // group_size
+    return flat[: whole * group_size].view(whole, group_size) if whole else flat[None]
