@@ -221,8 +221,8 @@ def test_running_statistics_may_change_afterwards():
 
 def test_without_data_a_part_is_worked_on_and_sizes_are_those_of_all():
     numel = chunks.at_once(torch.empty(0)) * 3 + 100
-    code = Transformed(torch.zeros(numel), 4, 256, 0, Bent(1.0))
+    code = Transformed(torch.zeros(numel), 4, 256, 0, Bent("gelu"))
     with FakeTensorMode():
-        fake = Transformed(torch.zeros(numel), 4, 256, 0, Bent(1.0))
+        fake = Transformed(torch.zeros(numel), 4, 256, 0, Bent("gelu"))
     assert (fake.codes.shape, fake.metadata.shape) == (code.codes.shape, code.metadata.shape)
     assert (fake.codes.dtype, fake.metadata.dtype) == (code.codes.dtype, code.metadata.dtype)

@@ -18,6 +18,8 @@ average, so no other backward gets it from such a code: where one reads it, the 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,9 @@ _TURN, _WIDTH = -1.25, 0.75
 of what is left on average than plain codes have."""
 SCALES = {"gelu": 1.0, "silu": 1.7, "mish": 1.5}
 """How many times as wide as GELU each function is."""
+_LOWEST = {"gelu": -8.0, "silu": -20.0, "mish": -20.0}
+"""From where on down function and slope are 0 but for what float32 can hardly tell from it. What lies there, as a score
+that was masked with -1e4, is held as that, or it alone would set the step of its group."""
 _BELOW = (1 - LEAST) / 2
 _bend_into = torch.ops.gact.bend_into.default
 
@@ -39,10 +44,10 @@ class Bent:
     """Values under a hyperbola.
 
     Args:
-        scale: How many times as wide as GELU the function is that reads them.
+        function: The function that reads them, one of ``SCALES``.
     """
 
-    __slots__ = ("_turn", "_width")
+    __slots__ = ("_lowest", "_turn", "_width")
 
     name = "bent"
     rounding = "dithered"
@@ -50,8 +55,11 @@ class Bent:
     nbytes = 0
     line: tuple[int, int] | None = None
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, function: str) -> None:
+        scale = SCALES[function]
         self._turn, self._width = _TURN * scale, _WIDTH * scale
+        far = _LOWEST[function] - self._turn
+        self._lowest = (1 + LEAST) / 2 * far + _BELOW * math.hypot(far, self._width)
 
     def lines(self) -> Lines:
         """None: its inverse is no line."""
@@ -67,6 +75,7 @@ class Bent:
 
         def write(start: int, out: Tensor) -> None:
             _bend_into(out, flat[start : start + out.numel()], self._turn, square, _BELOW, 0.0)
+            out.clamp_min_(self._lowest)  # NaN stays, and so does what is so far below that its square is infinite
 
         return write
 

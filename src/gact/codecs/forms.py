@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from .bent import SCALES, Bent
+from .bent import Bent
 from .columns import by_columns
 from .groups import Groups
 from .probabilities import LogProbabilities, Probabilities, are_sharp
@@ -59,11 +59,11 @@ def log_probabilities(dim: int) -> Form:
 
 def bent(name: str) -> Form:
     """The form of an argument of ``"gelu"``, ``"silu"`` or ``"mish"``: under a hyperbola, or channel by channel."""
-    return partial(_bent, SCALES[name])
+    return partial(_bent, name)
 
 
-def _bent(scale: float, region: Tensor, group_size: int) -> Transform:
-    return by_columns(region, group_size, much=True) or Bent(scale)
+def _bent(name: str, region: Tensor, group_size: int) -> Transform:
+    return by_columns(region, group_size, much=True) or Bent(name)
 
 
 def slope(name: str) -> Form:
