@@ -69,8 +69,15 @@ CHOICES = {
     "_exponential": ("the value, linearly", "groups if the base is above 0; else kept"),
     "_exponent": ("whether it is 0, if the base is 0", "nothing if the base is above 0; else kept"),
     "_rounded_quotient": ("nothing, with a rounding mode", "nothing; kept without a rounding mode"),
-    "_elu": ("its exponential, below 0", "groups of 8 bits at least if the slope is continuous at 0; else kept"),
-    "_celu": ("its exponential, below 0", "groups of 8 bits at least if alpha is 1 or more; else kept"),
+    "_smooth": ("a smooth function of it", "groups of 8 bits at least; kept where ranges are above 32 (CPU)"),
+    "_elu": (
+        "its exponential, below 0",
+        "groups of 8 bits at least if the slope is continuous at 0; kept if not, and where ranges are above 32 (CPU)",
+    ),
+    "_celu": (
+        "its exponential, below 0",
+        "groups of 8 bits at least if alpha is 1 or more; kept if not, and where ranges are above 32 (CPU)",
+    ),
     "score_need": ("its exponential, in scores", "groups of 8 bits at least; kept where scores are large (CPU)"),
     "value_need": ("the value, linearly", "groups; kept where scores are large (CPU)"),
     "_keys": (
@@ -84,7 +91,10 @@ CHOICES = {
         "the value, linearly",
         "groups; kept where the other factor comes from log-softmax, or few columns have rows of many magnitudes (CPU)",
     ),
-    "softplus": ("its sigmoid, below the threshold", "groups if beta is at most 1 and the threshold at least 10"),
+    "softplus": (
+        "its sigmoid, below the threshold",
+        "groups if beta is at most 1 and the threshold at least 10; 8 bits at ranges above 11, kept above 32 (CPU)",
+    ),
     "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it; 1 bit for the side"),
     "_prelu": ("its sign; the value too if the slopes learn", "1 bit; groups of it below 0 too if the slopes learn"),
     "_rrelu": ("its sign; nothing if slopes were drawn", "1 bit; nothing if slopes were drawn"),

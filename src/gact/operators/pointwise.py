@@ -11,6 +11,7 @@ from torch.autograd.graph import Node
 from .bounds import between, bounded, clamped, saved
 from .magnitudes import of_one_magnitude
 from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
+from .turning import of_turning
 
 _SIGN = exact("sign")
 _PRELU, _HARDSWISH = Need("value", form="prelu"), Need("value", form="hardswish")
@@ -56,18 +57,22 @@ def _rounded_quotient(node: Node, tensor: Tensor) -> Need:
 def _elu(node: Node, tensor: Tensor) -> Need:
     """ELU's slope is continuous where ``alpha * input_scale`` is 1, with a kink at 0, and otherwise jumps there."""
     scale = _number(node, "input_scale")
-    return WIDE if _number(node, "alpha") * scale == 1 and scale <= 1 else _SIGN
+    return of_turning(tensor, WIDE) if _number(node, "alpha") * scale == 1 and scale <= 1 else _SIGN
 
 
 def _celu(node: Node, tensor: Tensor) -> Need:
     """CELU's slope is continuous; it falls from 1 to 0 within ``alpha``."""
-    return WIDE if _number(node, "alpha") >= 1 else _SIGN
+    return of_turning(tensor, WIDE) if _number(node, "alpha") >= 1 else _SIGN
 
 
 def softplus(node: Node, tensor: Tensor) -> Need:
     """Softplus' slope is a sigmoid, and 1 above the threshold, where it jumps unless the sigmoid is 1 already."""
     smooth = 0 < _number(node, "beta") <= 1 and _number(node, "threshold") >= 10
-    return VALUE if smooth else _COMPARED
+    return of_turning(tensor, VALUE, WIDE) if smooth else _COMPARED
+
+
+def _smooth(node: Node, tensor: Tensor) -> Need:
+    return of_turning(tensor, WIDE)
 
 
 def _prelu(node: Node, tensor: Tensor) -> Need:
@@ -106,7 +111,7 @@ _VALUES = """
 """
 
 # Smooth, without a pole, with slopes that turn within a few units.
-_WIDE = """
+_SMOOTH = """
     AsinhBackward0 self
     AtanBackward0 self
     CoshBackward0 self
@@ -211,7 +216,7 @@ _MASKS = merged(
 
 POINTWISE = merged(
     entries(VALUE, _VALUES),
-    entries(WIDE, _WIDE),
+    entries(_smooth, _SMOOTH),
     entries(Need("value", form="gelu"), "GeluBackward0 self"),
     entries(Need("value", form="mish"), "MishBackward0 self"),
     entries(Need("value", form="silu"), "SiluBackward0 self"),
