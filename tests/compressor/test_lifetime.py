@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import sys
 import weakref
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.modules import module as module_hooks
 
 import gact
 from cases import NETWORKS
+from gact.autograd import storages as module_of_storages
 from saved import active_pair, save
 
 
@@ -345,3 +347,15 @@ def test_a_context_that_cannot_open_leaves_torch_as_it_was():
         output = save(torch.randn(200, 200))
     assert state_of_torch() == before
     assert output.grad_fn.saved_tensors[0].shape == (200, 200)
+
+
+def test_storages_that_outlive_their_module_die_quietly(monkeypatch):
+    weak, failures = module_of_storages.WeakStorages(), []
+    weak.add(torch.zeros(3).untyped_storage())
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    with monkeypatch.context() as ending:
+        for name in vars(module_of_storages).copy():
+            if not name.startswith("__"):
+                ending.setitem(vars(module_of_storages), name, None)
+        del weak
+    assert not failures

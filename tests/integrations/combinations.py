@@ -46,9 +46,9 @@ CELLS: dict[str, tuple[str, ...]] = {
     "PyG GCNII": (f"{_CONTEXT}test_graphs[GCNII]",),
     "diffusers UNet": (f"{_CONTEXT}test_a_unet_of_diffusers",),
     "plain script, fp16 and GradScaler": (f"{_CONTEXT}test_a_plain_script_with_a_scaler",),
-    "pipeline 1F1B": (f"{_PIPES}[1F1B]",),
-    "pipeline, interleaved": (f"{_PIPES}[interleaved]",),
-    "pipeline, zero bubble": (f"{_PIPES}[zero bubble]",),
+    "pipeline 1F1B": (f"{_PIPES}[1F1B-2]",),
+    "pipeline, interleaved": (f"{_PIPES}[interleaved-2]",),
+    "pipeline, zero bubble": (f"{_PIPES}[zero bubble-2]",),
 }
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from torch import UntypedStorage
 
-_take = UntypedStorage._weak_ref
-_free = UntypedStorage._free_weak_ref
-
 
 class WeakStorages:
     """Storages whose address stays their own as long as this object lives, whether or not their memory does.
@@ -16,6 +13,10 @@ class WeakStorages:
 
     __slots__ = ("_references",)
 
+    # Names of the class, since those of the module may be gone when the interpreter ends.
+    _take = staticmethod(UntypedStorage._weak_ref)
+    _free = staticmethod(UntypedStorage._free_weak_ref)
+
     def __init__(self) -> None:
         self._references: dict[int, int] = {}
 
@@ -23,7 +24,7 @@ class WeakStorages:
         """Keeps a storage's address apart and returns it."""
         address: int = storage._cdata
         if address not in self._references:
-            self._references[address] = _take(storage)  # type: ignore[assignment]
+            self._references[address] = self._take(storage)  # type: ignore[assignment]
         return address
 
     def __contains__(self, address: int) -> bool:
@@ -33,7 +34,7 @@ class WeakStorages:
         """Lets go of all addresses."""
         references, self._references = self._references, {}
         for reference in references.values():
-            _free(reference)  # type: ignore[no-untyped-call]
+            self._free(reference)  # type: ignore[no-untyped-call]
 
     def __del__(self) -> None:
         if hasattr(self, "_references"):  # else an interrupt came before it was made

@@ -132,7 +132,7 @@ class Packer:
             waiting.tell(tensor)
         if refused := refusal(tensor):
             parts = parts_of(tensor)
-            if parts and all(map(self._parameters.owns, parts)):
+            if (parts and all(map(self._parameters.owns, parts))) or self._parameters.leads_to(tensor):
                 return self._leave_parameter(tensor, step)
             local = local_of(tensor)
             if local is not None and not refusal(local):

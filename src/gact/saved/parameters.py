@@ -64,6 +64,16 @@ class Parameters:
             return True
         return tensor.layout is torch.strided and tensor.untyped_storage()._cdata in self._storages
 
+    def leads_to(self, tensor: Tensor) -> bool:
+        """Whether views and casts alone lead from a parameter to a tensor, which may be of any class.
+
+        Where the parameters of a tensor parallel network are spread over more ranks, what runs has others, which are
+        there for its forward and backward only.
+        """
+        base = tensor._base
+        leaf = base if base is not None and base.is_leaf else _leaf_behind(tensor)
+        return isinstance(leaf, torch.nn.Parameter)
+
     def reason(self, tensor: Tensor, arguments: Arguments) -> str:
         """Why a tensor is no activation: "parameter", "leaf", or "" if it is one.
 
@@ -127,8 +137,10 @@ def _leaf_behind(tensor: Tensor) -> Tensor | None:
         if name == "torch::autograd::AccumulateGrad":
             # A weight that was expanded and copied has become an activation.
             leaf: Tensor = node.variable  # type: ignore[attr-defined]
-            located = region_of(tensor)
-            return leaf if located is not None and located[0].numel() <= leaf.numel() else None
+            located = [region_of(part) for part in parts_of(tensor)]
+            there = sum(part.numel() for part in parts_of(leaf))
+            fits = None not in located and sum(each[0].numel() for each in located if each) <= there
+            return leaf if fits else None
         if name not in PASS_THROUGH:
             return None
         node = node.next_functions[0][0]
