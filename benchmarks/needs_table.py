@@ -95,7 +95,7 @@ CHOICES = {
         "its sigmoid, below the threshold",
         "groups if beta is at most 1 and the threshold at least 10; 8 bits at ranges above 11, kept above 32 (CPU)",
     ),
-    "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it; 1 bit for the side"),
+    "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it, 6 bits at first; 1 bit for the side"),
     "_prelu": ("its sign; the value too if the slopes learn", "1 bit; groups of it below 0 too if the slopes learn"),
     "_rrelu": ("its sign; nothing if slopes were drawn", "1 bit; nothing if slopes were drawn"),
     "_rrelu_noise": ("the slopes that were drawn, linearly", "groups"),

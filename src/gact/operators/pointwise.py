@@ -14,7 +14,10 @@ from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
 from .turning import of_turning
 
 _SIGN = exact("sign")
-_PRELU, _HARDSWISH = Need("value", form="prelu"), Need("value", form="hardswish")
+_PRELU = Need("value", form="prelu")
+# It stands between batch norms and depthwise convolutions, whose gradients nearly cancel, and what the rounding of its
+# slope adds grows from layer to layer: at 4 bits that is most of all noise, at 6 bits little of it.
+_HARDSWISH = Need("value", form="hardswish", prior_bits=6)
 _POWER = exact("raised to a power")
 _COMPARED = exact("compared")
 # At 8 bits a factor x ** (n - 1) is off by (n - 1) / 255 of the largest.
