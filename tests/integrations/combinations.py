@@ -18,6 +18,7 @@ COLUMNS = ("trains, measured", "accumulation, clipping", "bf16", "checkpointing"
 _TRAINER = "test_transformers.py::test_training_is_compressed_measured_and_close_to_plain"
 _LIGHTNING = "test_lightning.py::test_training_is_compressed_measured_and_close_to_plain"
 _TRL = "test_trl.py::test_fine_tuning"
+_RESUMED = "test_trl.py::test_a_resumed_run_equals_one_that_never_stopped"
 _CONTEXT = "test_context.py::"
 _PIPES = "test_parallel.py::test_pipelines_are_measured"
 CELLS: dict[str, tuple[str, ...]] = {
@@ -30,7 +31,14 @@ CELLS: dict[str, tuple[str, ...]] = {
         "test_transformers.py::test_lora",
     ),
     "Seq2SeqTrainer": ("test_transformers.py::test_a_sequence_to_sequence_trainer",),
-    "TRL SFTTrainer": (f"{_TRL}[full-plain]", "", "", f"{_TRL}[full-checkpointing]", "", f"{_TRL}[LoRA-plain]"),
+    "TRL SFTTrainer": (
+        f"{_TRL}[full-plain]",
+        "test_trl.py::test_options_of_the_trainer[accumulation and clipping]",
+        "test_trl.py::test_options_of_the_trainer[bf16]",
+        f"{_TRL}[full-checkpointing]",
+        f"{_RESUMED}[full]",
+        f"{_TRL}[LoRA-plain]",
+    ),
     "Lightning Trainer": (
         f"{_LIGHTNING}[plain]",
         f"{_LIGHTNING}[accumulation and clipping]",
@@ -40,7 +48,13 @@ CELLS: dict[str, tuple[str, ...]] = {
     ),
     "Lightning, manual optimization": ("test_lightning.py::test_manual_optimization",),
     "Lightning Fabric": ("test_lightning.py::test_fabric[32-true]", "", "test_lightning.py::test_fabric[bf16-mixed]"),
-    "Accelerate": ("", f"{_CONTEXT}test_accelerate_with_accumulation_and_clipping"),
+    "Accelerate": (
+        f"{_CONTEXT}test_accelerate[plain]",
+        f"{_CONTEXT}test_accelerate[accumulation and clipping]",
+        f"{_CONTEXT}test_accelerate[bf16]",
+        "",
+        f"{_CONTEXT}test_a_compressor_is_among_what_accelerate_saves",
+    ),
     "PyG GCN": (f"{_CONTEXT}test_graphs[GCN]",),
     "PyG GAT": (f"{_CONTEXT}test_graphs[GAT]",),
     "PyG GCNII": (f"{_CONTEXT}test_graphs[GCNII]",),

@@ -59,31 +59,59 @@ def test_graphs(name):
     assert c.report().ratio > 3
 
 
-def test_accelerate_with_accumulation_and_clipping():
-    accelerate = pytest.importorskip("accelerate")
+def accelerated(steps, compressed=True, folder=None, resumed=None, clipped=None, **options):
+    """Trains with Accelerate; saves half-way into a folder, or goes on from one."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
-    def train(compressed):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2))
-        accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
-        model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
-        c, found = small(model, enabled=compressed), []
-        for _ in range(6):
-            with accelerator.accumulate(model):
-                with c:
-                    loss = nn.functional.cross_entropy(model(NODES), CLASSES)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad()
-            found.append(loss.item())
-        return c, found
+    AcceleratorState._reset_state(reset_partial_state=True)  # it is the process's own, whatever trained before
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2))
+    accelerator = Accelerator(cpu=True, **options)
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
+    c, found = small(model, enabled=compressed), []
+    accelerator.register_for_checkpointing(c)
+    if resumed is not None:
+        accelerator.load_state(str(resumed))
+    for step in range(steps):
+        with accelerator.accumulate(model):
+            with c:
+                loss = nn.functional.cross_entropy(model(NODES), CLASSES)
+            accelerator.backward(loss)
+            if clipped:
+                accelerator.clip_grad_norm_(model.parameters(), clipped)
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(loss.item())
+        if folder is not None and step + 1 == steps // 2:
+            accelerator.save_state(str(folder))
+    return c, found, model
 
-    _, plain = train(False)
-    c, found = train(True)
+
+ACCELERATE = {
+    "plain": {},
+    "accumulation and clipping": {"gradient_accumulation_steps": 2, "clipped": 1.0},
+    "bf16": {"mixed_precision": "bf16"},
+}
+
+
+@pytest.mark.parametrize("options", ACCELERATE.values(), ids=ACCELERATE)
+def test_accelerate(options):
+    pytest.importorskip("accelerate")
+    _, plain, _ = accelerated(6, False, **options)
+    c, found, _ = accelerated(6, **options)
     assert found == pytest.approx(plain, rel=0.03)
     assert c.report().passes > 1
     assert c.report().ratio > 4
+
+
+def test_a_compressor_is_among_what_accelerate_saves(tmp_path):
+    pytest.importorskip("accelerate")
+    whole, losses_of_whole, model = accelerated(6, folder=tmp_path)
+    c, found, resumed = accelerated(3, resumed=tmp_path)
+    assert found == losses_of_whole[3:]
+    assert c.state_dict() == whole.state_dict()
+    assert all(map(torch.equal, model.parameters(), resumed.parameters()))
 
 
 def test_a_unet_of_diffusers():

@@ -8,7 +8,7 @@ pytest.importorskip("accelerate")
 peft = pytest.importorskip("peft")
 datasets = pytest.importorskip("datasets")
 
-from texts import callback, losses
+from texts import callback, losses, weights
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gact.integrations.transformers import UnsupportedError
@@ -29,21 +29,19 @@ def language_model():
     return LlamaForCausalLM(LlamaConfig(vocab_size=12, **sizes, num_key_value_heads=2, max_position_embeddings=128))
 
 
-def trained(folder, callbacks, lora=False, **options):
+def trained(folder, callbacks, lora=False, resumed=None, **options):
     rows = datasets.Dataset.from_dict({"text": ["a b c d e f g h i j " * 6] * 32})
     config = trl.SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=4,
         max_steps=4,
         logging_steps=1,
-        save_strategy="no",
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,
-        bf16=False,
         learning_rate=1e-3,
         max_length=64,
-        **options,
+        **{"save_strategy": "no", "bf16": False, "activation_checkpointing": False, **options},
     )
     adapter = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj", "down_proj"])
     trainer = trl.SFTTrainer(
@@ -54,7 +52,7 @@ def trained(folder, callbacks, lora=False, **options):
         callbacks=callbacks,
         peft_config=adapter if lora else None,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resumed)
     return trainer
 
 
@@ -68,6 +66,29 @@ def test_fine_tuning(lora, checkpointing, tmp_path):
     assert report.passes > 1
     assert report.ratio > (1.5 if checkpointing else 4)
     assert losses(done) == pytest.approx(losses(plain), rel=0.02)
+
+
+WAYS = {"accumulation and clipping": {"gradient_accumulation_steps": 2, "max_grad_norm": 0.5}, "bf16": {"bf16": True}}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_options_of_the_trainer(options, tmp_path):
+    plain, given = trained(tmp_path, [], **options), callback()
+    done = trained(tmp_path, [given], **options)
+    assert given.compressor.report().passes > 1
+    assert given.compressor.report().ratio > 4
+    assert losses(done) == pytest.approx(losses(plain), rel=0.02)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "LoRA"])
+def test_a_resumed_run_equals_one_that_never_stopped(lora, tmp_path):
+    given, again = callback(probe_interval=3), callback(probe_interval=3)
+    whole = trained(tmp_path, [given], lora, save_strategy="steps", save_steps=2)
+    resumed = trained(tmp_path, [again], lora, str(tmp_path / "checkpoint-2"))
+    assert given.compressor.report().passes == again.compressor.report().passes > 1
+    assert given.compressor.state_dict() == again.compressor.state_dict()
+    assert losses(whole) == losses(resumed)
+    assert torch.equal(weights(whole), weights(resumed))
 
 
 def test_offloading_is_refused(tmp_path):
