@@ -1,5 +1,7 @@
 """The table and the picture of the trainers case."""
 
+from pathlib import Path
+
 from benchmarks.rows import Row, Spread, Writer
 from benchmarks.trainers import TRAINERS, trainer
 from benchmarks.trainers_plot import draw
@@ -40,3 +42,7 @@ def test_the_picture_is_drawn(tmp_path):
 def test_a_trainer_whose_package_is_missing_is_left_out(monkeypatch):
     monkeypatch.setitem(TRAINERS, "some", ("reviews.trainer", ("there_is_no_such_package",)))
     assert trainer("some") is None
+
+
+def test_the_docs_have_the_table_of_the_rows():
+    assert table() in (Path(__file__).parents[2] / "docs" / "training.md").read_text()
