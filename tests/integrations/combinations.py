@@ -20,6 +20,8 @@ _LIGHTNING = "test_lightning.py::test_training_is_compressed_measured_and_close_
 _TRL = "test_trl.py::test_fine_tuning"
 _RESUMED = "test_trl.py::test_a_resumed_run_equals_one_that_never_stopped"
 _CONTEXT = "test_context.py::"
+_RECIPES = "test_recipes.py::"
+_WHOLE = "_equals_one_that_never_stopped"
 _PIPES = "test_parallel.py::test_pipelines_are_measured"
 CELLS: dict[str, tuple[str, ...]] = {
     "transformers Trainer": (
@@ -59,6 +61,9 @@ CELLS: dict[str, tuple[str, ...]] = {
     "PyG GAT": (f"{_CONTEXT}test_graphs[GAT]",),
     "PyG GCNII": (f"{_CONTEXT}test_graphs[GCNII]",),
     "diffusers UNet": (f"{_CONTEXT}test_a_unet_of_diffusers",),
+    "MMEngine": (f"{_RECIPES}test_mmengine", "", "", "", f"{_RECIPES}test_a_resumed_run_of_mmengine{_WHOLE}"),
+    "timm's loop (stand-in)": (f"{_RECIPES}test_timm", f"{_RECIPES}test_timm"),
+    "torchtitan's loop (stand-in)": (f"{_RECIPES}test_torchtitan", f"{_RECIPES}test_torchtitan"),
     "plain script, fp16 and GradScaler": (f"{_CONTEXT}test_a_plain_script_with_a_scaler",),
     "pipeline 1F1B": (f"{_PIPES}[1F1B-2]",),
     "pipeline, interleaved": (f"{_PIPES}[interleaved-2]",),

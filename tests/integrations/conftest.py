@@ -14,7 +14,7 @@ ENGINE = torch.autograd._engine_run_backward
 
 
 def pytest_configure(config):
-    for library in ("lightning", "torch_geometric", "trl", "accelerate"):
+    for library in ("lightning", "torch_geometric", "trl", "accelerate", "mmengine"):
         warnings.filterwarnings("ignore", module=library)
 
 
