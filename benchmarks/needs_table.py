@@ -57,6 +57,8 @@ BY_DTYPE = {
     "compared with the winner": "1 bit: who won; kept where indices of the winner are large and it is small",
     "compared with each other": "1 bit each; kept if they differ in size or dtype, or hold a NaN (CPU)",
 }
+_TURNS = ", more bits where values lie far apart, kept where 8 are too few (CPU)"
+_FAR = "; kept where values lie far apart (CPU)"
 _NORMALISED = "groups of it; mean and deviation exact; 8 bits until the noise is known if they are of few elements"
 CHOICES = {
     "constant": ("on which side of a bound it lies", "1 bit"),
@@ -69,15 +71,8 @@ CHOICES = {
     "_exponential": ("the value, linearly", "groups if the base is above 0; else kept"),
     "_exponent": ("whether it is 0, if the base is 0", "nothing if the base is above 0; else kept"),
     "_rounded_quotient": ("nothing, with a rounding mode", "nothing; kept without a rounding mode"),
-    "_smooth": ("a smooth function of it", "groups of 8 bits at least; kept where ranges are above 32 (CPU)"),
-    "_elu": (
-        "its exponential, below 0",
-        "groups of 8 bits at least if the slope is continuous at 0; kept if not, and where ranges are above 32 (CPU)",
-    ),
-    "_celu": (
-        "its exponential, below 0",
-        "groups of 8 bits at least if alpha is 1 or more; kept if not, and where ranges are above 32 (CPU)",
-    ),
+    "_elu": ("its exponential, below 0", "groups of 8 bits at least if the slope is continuous at 0, else kept" + _FAR),
+    "_celu": ("its exponential, below 0", "groups of 8 bits at least if alpha is 1 or more, else kept" + _FAR),
     "score_need": ("its exponential, in scores", "groups of 8 bits at least; kept where scores are large (CPU)"),
     "value_need": ("the value, linearly", "groups; kept where scores are large (CPU)"),
     "_keys": (
@@ -93,7 +88,7 @@ CHOICES = {
     ),
     "softplus": (
         "its sigmoid, below the threshold",
-        "groups if beta is at most 1 and the threshold at least 10; 8 bits at ranges above 11, kept above 32 (CPU)",
+        "groups if beta is at most 1 and the threshold at least 10" + _TURNS,
     ),
     "_hardswish": ("the value between -3 and 3, the side beyond", "groups of it, 6 bits at first; 1 bit for the side"),
     "_prelu": ("its sign; the value too if the slopes learn", "1 bit; groups of it below 0 too if the slopes learn"),
@@ -117,7 +112,11 @@ def cells(need: Need | Chooser) -> tuple[str, str]:
         return "size and dtype", "nothing"
     if need.kind == "value":
         reads, held = FORMS[need.form]
-        return ("a smooth function of it", "groups of 8 bits at least") if need.min_bits == 8 else (reads, held)
+        if need.min_bits == 8:
+            return "a smooth function of it", "groups of 8 bits at least" + (_FAR if need.turn else "")
+        if need.turn:
+            reads, held = reads if need.form else "a smooth function of it", held + _TURNS
+        return reads, held
     return need.why, BY_DTYPE.get(need.why, "kept")
 
 

@@ -66,3 +66,17 @@ def test_a_rule_is_kept():
         h = x * torch.cat([torch.full((1,), 1000.0), torch.ones(WIDTH - 1)])
         _alive = fused(h)
     assert 4 not in {row.bits for row in compressor.report().rows}
+
+
+CHANGES = [lambda h: h, lambda h: h.half(), lambda h: h.bfloat16(), lambda h: h.t().contiguous().t()]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("norm", [fused, written_out])
+def test_rows_of_every_dtype_and_layout_are_looked_at(norm, change):
+    x = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0))
+    x[::7, 5] = 1000.0
+    x.requires_grad_()
+    with gact.Compressor(bits=2, adaptive=False, min_bytes=0) as compressor:
+        _alive = norm(change(x * 1.0))
+    assert min(row.bits for row in compressor.report().rows if row.codec == "groups") >= 3

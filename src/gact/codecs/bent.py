@@ -45,9 +45,12 @@ class Bent:
 
     Args:
         function: The function that reads them, one of ``SCALES``.
+
+    Attributes:
+        scale: How many times as wide as GELU it is.
     """
 
-    __slots__ = ("_lowest", "_turn", "_width")
+    __slots__ = ("_lowest", "_turn", "_width", "scale")
 
     name = "bent"
     rounding = "dithered"
@@ -56,7 +59,7 @@ class Bent:
     line: tuple[int, int] | None = None
 
     def __init__(self, function: str) -> None:
-        scale = SCALES[function]
+        self.scale = scale = SCALES[function]
         self._turn, self._width = _TURN * scale, _WIDTH * scale
         far = _LOWEST[function] - self._turn
         self._lowest = (1 + LEAST) / 2 * far + _BELOW * math.hypot(far, self._width)
@@ -70,7 +73,7 @@ class Bent:
         return working(dtype)
 
     def forward(self, flat: Tensor) -> Forward:
-        """The hyperbola."""
+        """The hyperbola, from the lowest value on."""
         square = self._width**2
 
         def write(start: int, out: Tensor) -> None:

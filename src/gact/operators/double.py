@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..codecs.bent import SCALES
 from .bounds import bounded, saved
 from .losses import LOG_PROBABILITIES
 from .need import VALUE, entries, exact, merged
@@ -12,8 +15,8 @@ _VALUES = """
     ConvolutionBackwardBackward0 grad_output input weight
     ConvolutionBackwardOverrideableBackward0 grad_output input weight
     EluBackwardBackward0 grad_output
-    GeluBackwardBackward0 grad_output self
-    GluBackwardBackward0 grad_output self
+    GeluBackwardBackward0 grad_output
+    GluBackwardBackward0 grad_output
     HardswishBackwardBackward0 grad_output
     LinearBackwardBackward0 grad_output self weight
     LogSigmoidBackwardBackward0 grad_output
@@ -65,6 +68,8 @@ _DISTANCES = """
 _shrunk = saved("lambd", negative=True), saved("lambd")
 DOUBLE = merged(
     entries(VALUE, _VALUES),
+    entries(replace(VALUE, turn=SCALES["gelu"]), "GeluBackwardBackward0 self"),
+    entries(replace(VALUE, turn=SCALES["silu"]), "GluBackwardBackward0 self"),
     entries(LOG_PROBABILITIES, "LogSoftmaxBackwardDataBackward0 output"),
     entries(softplus, "SoftplusBackwardBackward0 self"),
     entries(bounded("threshold", saved("threshold")), "ThresholdBackwardBackward0 self"),

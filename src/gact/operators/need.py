@@ -30,6 +30,8 @@ class Need:
             ``"sigmoid"``, the slope that backward reads of it.
         row: Elements of a row over which backward takes a statistic again and multiplies it with the row: if rounding
             outweighs the row, it grows from layer to layer. 0 if it takes none.
+        turn: Distance within which what backward reads of the value goes a good part of the way from one number to
+            another, where it stays: the steps of codes may not be many times as wide. 0 if there is none.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Need:
     prior_bits: int = 1
     form: str = ""
     row: int = 0
+    turn: float = 0.0
 
 
 Chooser = Callable[[Node, Tensor], Need]

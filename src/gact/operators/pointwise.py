@@ -8,16 +8,18 @@ from dataclasses import replace
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from ..codecs.bent import SCALES
 from .bounds import between, bounded, clamped, saved
 from .magnitudes import of_one_magnitude
 from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
-from .turning import of_turning
 
 _SIGN = exact("sign")
 _PRELU = Need("value", form="prelu")
 # It stands between batch norms and depthwise convolutions, whose gradients nearly cancel, and what the rounding of its
 # slope adds grows from layer to layer: at 4 bits that is most of all noise, at 6 bits little of it.
 _HARDSWISH = Need("value", form="hardswish", prior_bits=6)
+_SIGMOID = Need("value", turn=SCALES["silu"])
+_EXPONENTIAL = replace(WIDE, turn=1.0)
 _POWER = exact("raised to a power")
 _COMPARED = exact("compared")
 # At 8 bits a factor x ** (n - 1) is off by (n - 1) / 255 of the largest.
@@ -60,22 +62,18 @@ def _rounded_quotient(node: Node, tensor: Tensor) -> Need:
 def _elu(node: Node, tensor: Tensor) -> Need:
     """ELU's slope is continuous where ``alpha * input_scale`` is 1, with a kink at 0, and otherwise jumps there."""
     scale = _number(node, "input_scale")
-    return of_turning(tensor, WIDE) if _number(node, "alpha") * scale == 1 and scale <= 1 else _SIGN
+    return _EXPONENTIAL if _number(node, "alpha") * scale == 1 and scale <= 1 else _SIGN
 
 
 def _celu(node: Node, tensor: Tensor) -> Need:
     """CELU's slope is continuous; it falls from 1 to 0 within ``alpha``."""
-    return of_turning(tensor, WIDE) if _number(node, "alpha") >= 1 else _SIGN
+    return _EXPONENTIAL if _number(node, "alpha") >= 1 else _SIGN
 
 
 def softplus(node: Node, tensor: Tensor) -> Need:
     """Softplus' slope is a sigmoid, and 1 above the threshold, where it jumps unless the sigmoid is 1 already."""
     smooth = 0 < _number(node, "beta") <= 1 and _number(node, "threshold") >= 10
-    return of_turning(tensor, VALUE, WIDE) if smooth else _COMPARED
-
-
-def _smooth(node: Node, tensor: Tensor) -> Need:
-    return of_turning(tensor, WIDE)
+    return _SIGMOID if smooth else _COMPARED
 
 
 def _prelu(node: Node, tensor: Tensor) -> Need:
@@ -110,16 +108,19 @@ def _rrelu_noise(node: Node, tensor: Tensor) -> Need:
 
 _VALUES = """
     Expm1Backward0 result
-    GluBackward0 self
 """
 
-# Smooth, without a pole, with slopes that turn within a few units.
-_SMOOTH = """
+# Smooth, without a pole, with slopes that turn within a unit.
+_TURNING = """
     AsinhBackward0 self
     AtanBackward0 self
-    CoshBackward0 self
     ErfBackward0 self
     ErfcBackward0 self
+"""
+
+# With slopes that are e times as large a unit later, and never stay.
+_GROWING = """
+    CoshBackward0 self
     SinhBackward0 self
 """
 
@@ -219,10 +220,12 @@ _MASKS = merged(
 
 POINTWISE = merged(
     entries(VALUE, _VALUES),
-    entries(_smooth, _SMOOTH),
-    entries(Need("value", form="gelu"), "GeluBackward0 self"),
-    entries(Need("value", form="mish"), "MishBackward0 self"),
-    entries(Need("value", form="silu"), "SiluBackward0 self"),
+    entries(_SIGMOID, "GluBackward0 self"),
+    entries(replace(WIDE, turn=0.7), _TURNING),
+    entries(replace(WIDE, turn=0.5), _GROWING),
+    entries(Need("value", form="gelu", turn=SCALES["gelu"]), "GeluBackward0 self"),
+    entries(Need("value", form="mish", turn=SCALES["mish"]), "MishBackward0 self"),
+    entries(Need("value", form="silu", turn=SCALES["silu"]), "SiluBackward0 self"),
     entries(Need("value", form="cosine"), "SinBackward0 self"),
     entries(Need("value", form="sine"), "CosBackward0 self"),
     entries(Need("value", form="tanh"), "TanhBackward0 result"),

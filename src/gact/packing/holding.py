@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -27,6 +28,7 @@ from ..remat.derived import Derived
 from ..remat.recipes import Recipes
 from ..remat.squared import Squared
 from ..saved.base import Held
+from ..saved.coarse import least_width
 from ..saved.encoded import Encoded
 from ..saved.held import WIDEST, HeldRegions
 from ..saved.kept import Copied, Kept
@@ -35,7 +37,7 @@ from ..saved.save import Save
 from ..saved.straight import straightened
 from .drowned import is_drowned
 from .offload import ExactCode, Movable, Offload
-from .outweighed import enough, outweighs
+from .outweighed import enough, serves
 from .policy import BOOL, Widths, least_bits, ruled
 from .rules import Rules
 
@@ -179,11 +181,10 @@ class Holding:
     def _value(self, save: Save, needed: Need, form: str, transform: Transform | None) -> Held | None:
         """What gives a region's values with the width that is needed: codes, a recipe, or the cast of what is held."""
         held = self._held.value(save.identity, needed.min_bits, form)
-        if held is not None and save.region is not None and outweighs(held, needed, save.region):
-            return None
         if held is None and self._settings.derive and (form not in OWN or form in MIDDLES):
             held = self._derive(save, needed, transform) or (None if form else self._cast(save, needed))
-        return held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
+        held = held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
+        return held if held is not None and serves(held, needed, save.region) else None
 
     def _cast(self, save: Save, needed: Need) -> Held | None:
         source, tensor = save.source, save.tensor
@@ -208,8 +209,6 @@ class Holding:
             bits, under = self._controller.width(save.place, needed), transform if normalised else None
             if is_drowned(derived, region, bits, self._settings.group_size, under):
                 return None
-        if region is not None and outweighs(derived, needed, region):
-            return None
         self._held.add_value(save.identity, derived)
         return derived
 
@@ -252,10 +251,7 @@ class Holding:
 
     def rules_keep(self, saves: Iterable[Save]) -> bool:
         """Whether the user's rules keep one of some saves exactly."""
-        if not self._rules:
-            return False
-        found = [self._rules.of(save.place, save.tensor) for save in saves if save.site and save.tensor is not None]
-        return any(rule is not None and rule.keep for rule in found)
+        return bool(self._rules) and any(self._rules.keep(each.site, each.tensor) for each in saves)
 
     def _place(self, encoded: Encoded, save: Save) -> None:
         """Puts a new code into the store, if it is to go there."""
@@ -293,6 +289,10 @@ class Holding:
         code = coded(finer(bits) if measured else bits)
         if region.is_cpu and code.is_poisoned():
             return "not finite"
+        least = least_width(code, region, needed, bits)
+        if least > bits:
+            needed = replace(needed, min_bits=least)
+            return "values too far apart" if least > WIDEST else self._quantize(region, save, needed, transform)
         if measurement is not None and measured:
             return measurement.hold(code, region, site, bits, needed)
         if needed.min_bits < needed.max_bits:

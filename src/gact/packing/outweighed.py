@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..autograd.internals import FakeTensor
@@ -12,6 +13,7 @@ from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..operators.need import Need
 from ..saved.base import Held
+from ..saved.coarse import is_fine
 
 WIDEST = 4
 """Wider codes are not looked at: one value in a row of a thousand would have to be all of it."""
@@ -36,6 +38,17 @@ def enough(needed: Need, bits: int, region: Tensor, coded: Callable[[int], Group
     return (needed, bits) if least <= bits else (replace(needed, min_bits=least), least)
 
 
+def serves(held: Held, needed: Need, region: Tensor | None) -> bool:
+    """Whether what is held already is fine enough for whoever reads a region.
+
+    Args:
+        held: What gives the values of the region.
+        needed: What must survive of it.
+        region: A dense region.
+    """
+    return region is None or (is_fine(held, region, needed) and not outweighs(held, needed, region))
+
+
 def outweighs(held: Held, needed: Need, region: Tensor) -> bool:
     """Whether some row that a norm reads is outweighed by the rounding of what is held already.
 
@@ -46,17 +59,26 @@ def outweighs(held: Held, needed: Need, region: Tensor) -> bool:
     """
     if not needed.row or not _NARROWEST <= held.bits < WIDEST or not _has_rows(region, needed.row):
         return False
-    rows = region.detach().view(-1, needed.row)
-    return _are_outweighed(held.decode(Layout(region.size(), region.stride(), region.size())), rows)
+    decoded = held.decode(Layout(region.size(), region.stride(), region.size()))
+    return _are_outweighed(decoded, region.detach(), needed.row)
 
 
 def _has_rows(region: Tensor, row: int) -> bool:
     """Whether rows of that length can be looked at."""
-    return region.is_cpu and type(region) is not FakeTensor and region.is_contiguous() and region.numel() % row == 0
+    if not region.is_cpu or type(region) is FakeTensor:
+        return False
+    inner = 1
+    for extent in reversed(region.shape):
+        if inner >= row:
+            break
+        inner *= extent
+    return inner == row or (region.is_contiguous() and region.numel() % row == 0)
 
 
-def _are_outweighed(decoded: Tensor, rows: Tensor) -> bool:
-    error = decoded.view(rows.size()).sub_(rows)
+def _are_outweighed(decoded: Tensor, region: Tensor, row: int) -> bool:
+    error, rows = decoded.sub_(region).reshape(-1, row), region.reshape(-1, row)
+    if region.dtype == torch.float16:  # squares of a few hundreds are infinite in it
+        error, rows = error.float(), rows.float()
     return bool((error.square_().sum(1) > rows.square().sum(1).mul_(_MOST)).any())
 
 
@@ -66,7 +88,7 @@ def _least_width(region: Tensor, row: int, bits: int, coded: Callable[[int], Gro
         return WIDEST
     if not _has_rows(region, row):
         return bits
-    rows = region.detach().view(-1, row)
-    while bits < WIDEST and _are_outweighed(coded(bits).decode(region.size(), region.stride()), rows):
+    region = region.detach()
+    while bits < WIDEST and _are_outweighed(coded(bits).decode(region.size(), region.stride()), region, row):
         bits += 1
     return bits

@@ -67,7 +67,7 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
         is_data: Whether no op made it.
     """
     needed = lossless(region, is_data) or need_of(node, slot, region)
-    is_plain = needed is VALUE or needed.form in BENT
+    is_plain = needed.kind == "value" and needed.prior_bits == 1 and (not needed.form or needed.form in BENT)
     return _of_data(needed) if is_data and is_plain else needed
 
 

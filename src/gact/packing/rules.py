@@ -123,6 +123,11 @@ class Rules:
             return matching[0] if matching else None
         return _together(site, matching)
 
+    def keep(self, site: Site | None, tensor: Tensor | None) -> bool:
+        """Whether a tensor that is still there is to be left as it is, at a site that is known."""
+        rule = None if site is None or tensor is None else self.of(site, tensor)
+        return rule is not None and rule.keep
+
     def unmatched(self) -> list[Rule]:
         """Rules that have matched nothing so far."""
         return [rule for rule in self._rules if id(rule) not in self._matched]

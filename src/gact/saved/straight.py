@@ -10,6 +10,8 @@ from ..codecs.forms import quantized
 from ..codecs.groups import Groups
 from ..codecs.transforms import Transform
 from ..operators.forms import BENT, OWN
+from ..operators.need import Need
+from .coarse import least_width
 from .encoded import Encoded
 from .held import HeldRegions
 from .identity import Identity
@@ -49,7 +51,8 @@ def straightened(
         min_bits: How wide codes must be.
 
     Returns:
-        The codes; None if there are none, they are too narrow or elsewhere, or the region is not finite.
+        The codes; None if there are none, they are too narrow or elsewhere, the region is not finite, or plain codes
+        would be too coarse for the function.
     """
     region, found = place.region, held.bent(place.identity)
     if region is None or found is None or form in OWN or found.bits < min_bits:
@@ -61,6 +64,8 @@ def straightened(
         return None
     code = quantized(region.detach(), old.bits, old.group_size, old.seed, transform)
     if region.is_cpu and code.is_poisoned():
+        return None
+    if old.bent is not None and least_width(code, region, Need("value", turn=old.bent.scale), old.bits) > old.bits:
         return None
     if found.owner is not None:
         ledger.resize(found.owner, found.decision, code.nbytes - old.nbytes)
