@@ -95,3 +95,41 @@ def test_what_is_not_finite_is_left_to_the_plain_code(spoilt):
     region = outliers(ROWS)
     region[:, 3] = spoilt
     assert by_columns(region, 256) is None
+
+
+def total(region, bits=4, plain=False):
+    """Squared error of all against all, in float64."""
+    code = Groups(region, bits, 256, 5) if plain else forms.encode(region, bits, 256, 5)
+    off = code.decode(tuple(region.shape), region.stride()).double() - region.double()
+    return float(off.square().sum() / region.double().square().sum())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.02, 0.005, 0.001])
+def test_channels_that_are_mostly_zero_drown_nothing(share):
+    """A few rows tell nothing of most of them: what comes elsewhere would set the step of the others."""
+    region = draw(ROWS, WIDTH) * (torch.rand(ROWS, WIDTH, generator=torch.Generator().manual_seed(1)) < share)
+    for each in (region, region.relu()):
+        assert total(each) < 1.2 * total(each, plain=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_heavy_tails_make_no_channels(seed):
+    """Deviations of a few rows differ by chance there, so other rows tell what they help."""
+    generator = torch.Generator().manual_seed(seed)
+    region = torch.randn(ROWS, WIDTH, generator=generator)
+    region /= torch.randn(ROWS, WIDTH, generator=generator).abs().clamp_min(1e-3)
+    assert total(region) < 1.2 * total(region, plain=True)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e3, 1e4])
+def test_a_value_that_was_not_seen_drowns_no_row(size):
+    region = outliers(ROWS)
+    region[777, 5] = region[778, 9] = size
+    rows = torch.arange(ROWS) // 2 != 777 // 2
+    rows[776:780] = False
+    coded, plain = (
+        code.decode((ROWS, WIDTH), (WIDTH, 1)) for code in (forms.encode(region, 4, 256, 5), Groups(region, 4, 256, 5))
+    )
+    errors = [float((each - region)[rows].square().sum()) for each in (coded, plain)]
+    assert errors[0] < 1.1 * errors[1]
+    assert total(region) < 3 * total(region, plain=True)

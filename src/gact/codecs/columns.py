@@ -4,7 +4,7 @@ NOTE: Why
 A trained network has a few channels that are fifty times as large as the others, or that lie far from zero. In a group
 that reaches over channels they set the step for all, and the small ones drown, though the weights that read them have
 grown with them. So each channel is coded less its mean and over its deviation, both estimated from some of the rows.
-Any estimate will do, since what is divided by it is multiplied by it again; on these rows it is seen whether it pays.
+Any estimate will do, since what is divided by it is multiplied by it again; on other rows it is seen whether it pays.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ _FIGURES = 64
 """Bits that a channel's mean and deviation take."""
 _FLOOR = 2.0**-6
 """A channel counts as no smaller than this against the others of its group: what was not seen of it may be larger."""
+_REACH = 16.0
+"""No value lies farther from its channel's mean than so many deviations, or these are taken as larger: what is 0 but
+for a few rows, as after a sparse ReLU, would set the step of all other channels wherever it is not."""
+_SPARSE = 0.5
+"""Share of zeros in channels that are not 0 throughout: plain codes hold them exactly where they are many."""
 _WIDTH = 6.0
 """Range of a group, in deviations, of numbers that are alike."""
 
@@ -63,14 +68,17 @@ def by_columns(region: Tensor, group_size: int, much: bool = False) -> Normalise
     table = flat_of(region.detach())[: frames * length * times].view(frames, length * times)
     if not _is_promising(_some(table, _GLANCE), length, group_size):
         return None
-    sample = _some(table, _ROWS)
+    sample, others = _halves(_some(table, 2 * _ROWS))
     variance, mean = _of_channels(sample.view(-1, length))
+    if _are_sparse(sample.view(-1, length), variance):
+        return None
     deviation = variance.sqrt()
     typical = _grouped(variance.repeat(times)[None], group_size).mean(2)[0].sqrt()
     deviation = torch.maximum(deviation, (typical * _FLOOR).repeat_interleave(group_size)[:length])
+    deviation = torch.maximum(deviation, _farthest(flat_of(region.detach()).view(-1, length), mean) / _REACH)
     if not _are_sane(deviation, mean):
         return None
-    less, left = _gains(sample, mean.repeat(times), deviation.repeat(times), group_size)
+    less, left = _gains(others, mean.repeat(times), deviation.repeat(times), group_size)
     price = 4.0 ** (_FIGURES * length / region.numel())  # what as many bits would do if codes had them
     less, left = less / price, left * price
     if not (less > _GAIN and left < _NO_WORSE) and (much or not (less > _LITTLE and left < _BETTER)):
@@ -110,10 +118,27 @@ def _some(table: Tensor, count: int) -> Tensor:
     return table.index_select(0, torch.tensor([number * step % rows for number in range(count)])).float()
 
 
+def _halves(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that tell of the channels, and others that tell what it helps; a few rows tell both."""
+    half = len(sample) // 2
+    return (sample[:half], sample[half:]) if half >= _ROWS else (sample, sample)
+
+
 def _of_channels(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Variance and mean of each channel; torch's own variance over rows takes twenty times as long."""
     mean = sample.mean(0)
     return (sample - mean).square_().sum(0).div_(len(sample) - 1), mean
+
+
+def _are_sparse(rows: Tensor, variance: Tensor) -> bool:
+    """Whether most values of the channels that have others are zeros."""
+    varied = variance > 0
+    return float(((rows == 0) & varied).sum()) > _SPARSE * len(rows) * float(varied.sum())
+
+
+def _farthest(rows: Tensor, mean: Tensor) -> Tensor:
+    """How far from its mean each channel gets; the two extremes apart take a fifth of the time of both at once."""
+    return torch.maximum(rows.amax(0).float() - mean, mean - rows.amin(0).float())
 
 
 def _is_promising(sample: Tensor, length: int, group_size: int) -> bool:
