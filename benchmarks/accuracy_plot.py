@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -10,6 +11,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.accuracy_rows import RESULTS, curves  # noqa: E402 - found by the line above
+from benchmarks.panels import Band, draw_panels  # noqa: E402
+from benchmarks.rows import Spread  # noqa: E402
 from benchmarks.training.ways import WAYS  # noqa: E402
 
 COLORS = dict(zip(WAYS, ("black", *(f"C{number}" for number in range(10)), "gold", "navy"), strict=False))
@@ -22,26 +25,13 @@ def draw(path: Path, folder: Path = RESULTS) -> None:
         path: Where the picture goes.
         folder: Where the rows are.
     """
-    import matplotlib
+    panels = {task: {way: _band(ways[way]) for way in ways} for task, ways in curves(folder).items()}
+    draw_panels(path, panels, COLORS, len(panels), (3.6, 3.2), "log")
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    found = curves(folder)
-    figure, axes = pyplot.subplots(1, len(found), figsize=(3.6 * len(found), 3.2), squeeze=False)
-    for axis, (task, ways) in zip(axes[0], found.items(), strict=True):
-        for way, color in COLORS.items():
-            spreads = ways.get(way, {})
-            steps = sorted(spreads)
-            axis.plot(steps, [spreads[step].p50 for step in steps], color=color, label=way if steps else None)
-            low, high = ([getattr(spreads[step], name) for step in steps] for name in ("p20", "p80"))
-            axis.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-        axis.set(title=task, xlabel="step", yscale="log")
-    axes[0][0].set_ylabel("loss of training")
-    axes[0][0].legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+def _band(spreads: Mapping[int, Spread]) -> Band:
+    steps = sorted(spreads)
+    return Band(steps, *([getattr(spreads[step], name) for step in steps] for name in ("p50", "p20", "p80")))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include <initializer_list>
 
 #include "kernels/groups.h"
+#include "kernels/table.h"
 
 namespace gact {
 
@@ -16,6 +17,18 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t kElementsPerTask = 32768;
+
+inline Element element_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return Element::kFloat32;
+    case ScalarType::Half: return Element::kFloat16;
+    case ScalarType::BFloat16: return Element::kBFloat16;
+    case ScalarType::Double: return Element::kFloat64;
+    default:
+      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16 or float64, got another (code ",
+                      static_cast<int>(dtype), "). Convert the tensor first.");
+  }
+}
 
 inline void check_cpu(const Tensor& tensor, const char* name) {
   STD_TORCH_CHECK(tensor.is_cpu(), name, " must be on the CPU for this kernel. Move all tensors to one device.");

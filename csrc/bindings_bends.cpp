@@ -5,22 +5,10 @@
 namespace gact {
 namespace {
 
-Element bent_element(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Float: return Element::kFloat32;
-    case ScalarType::Half: return Element::kFloat16;
-    case ScalarType::BFloat16: return Element::kBFloat16;
-    case ScalarType::Double: return Element::kFloat64;
-    default:
-      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16 or float64, got another (code ",
-                      static_cast<int>(dtype), "). Convert the tensor first.");
-  }
-}
-
 void bend_into(Tensor out, Tensor x, double before, double square, double weight, double after) {
   check_cpu(x, "x");
   check_cpu(out, "out");
-  const Element element = bent_element(x.scalar_type());
+  const Element element = element_of(x.scalar_type());
   const ScalarType real = element == Element::kFloat64 ? ScalarType::Double : ScalarType::Float;
   STD_TORCH_CHECK(out.scalar_type() == real, "out must be float64 for x of float64, else float32.");
   STD_TORCH_CHECK(x.is_contiguous() && out.is_contiguous() && x.numel() == out.numel(),

@@ -15,18 +15,6 @@ namespace {
 // through them.
 constexpr int64_t kStreamBytes = int64_t{32} << 20;
 
-Element element_of(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Float: return Element::kFloat32;
-    case ScalarType::Half: return Element::kFloat16;
-    case ScalarType::BFloat16: return Element::kBFloat16;
-    case ScalarType::Double: return Element::kFloat64;
-    default:
-      STD_TORCH_CHECK(false, "dtype must be float32, float16, bfloat16 or float64, got another (code ",
-                      static_cast<int>(dtype), "). Convert the tensor first.");
-  }
-}
-
 void check_code(int64_t bits, int64_t group_size) {
   STD_TORCH_CHECK(bits >= 1 && bits <= 8, "bits must be a whole number from 1 to 8, got ", bits, ".");
   STD_TORCH_CHECK(group_size >= kSmallestGroup && group_size <= kLargestGroup && (group_size & (group_size - 1)) == 0,

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
+from torch import Tensor
 from torch._C import DisableTorchFunction as _DisableTorchFunction
 from torch._C import _DisableTorchDispatch
 from torch._C._autograd import _get_sequence_nr, _unsafe_set_version_counter
@@ -50,6 +51,7 @@ __all__ = [
     "has_compiled",
     "has_kernel",
     "hooks_refusal",
+    "is_at_hand",
     "is_wrapped",
     "next_sequence_number",
     "node_class",
@@ -71,6 +73,12 @@ DisableTorchFunction = _DisableTorchFunction
 """What runs inside calls no function mode. Without it, our looks at tensors would count as the user's ops."""
 DisableTorchDispatch = _DisableTorchDispatch
 """The same of dispatch modes."""
+
+
+def is_at_hand(tensor: Tensor) -> bool:
+    """Whether a tensor has values that can be looked at without waiting for a device."""
+    return tensor.is_cpu and type(tensor) is not FakeTensor
+
 
 function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
 """The function modes that are active, the innermost last."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import ops  # noqa: F401 - registers the operators
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 
 _encode = torch.ops.gact.encode_mask.default
 # Into an empty tensor: passing size and stride to an operator costs more than making one.
@@ -47,7 +47,7 @@ def two_values(region: Tensor) -> MaskTest | None:
         region: Tensor that is dense in memory, of a float dtype.
     """
     numel, offset = region.numel(), region.storage_offset()
-    if not region.is_cpu or numel < _SAMPLE or type(region) is FakeTensor:
+    if numel < _SAMPLE or not is_at_hand(region):
         return None
     if len(set(region.as_strided((_SAMPLE,), (numel // _SAMPLE,), offset).tolist())) > 2:
         return None

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from .chunks import at_once, flat_of, spans
 from .lines import Lines
 from .transforms import Forward, Inverse, working
@@ -164,7 +164,7 @@ def are_sharp(region: Tensor, dim: int) -> bool:
         region: A dense region of probabilities.
         dim: The dimension of the classes.
     """
-    if not region.is_cpu or type(region) is FakeTensor or not region.numel():
+    if not is_at_hand(region) or not region.numel():
         return False
     greatest = region.detach().amax(dim).float().square().mean()
     return bool(greatest * region.shape[dim] ** 2 > _SHARP**2)

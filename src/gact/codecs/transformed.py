@@ -19,7 +19,7 @@ _quantize = torch.ops.gact.quantize.default
 _dequantize_into = torch.ops.gact.dequantize_into.default
 _rebuild_into = torch.ops.gact.rebuild_into.default
 _REBUILT = frozenset(checks.REBUILT_DTYPES)
-_LARGEST_HALF = 65504.0
+LARGEST_HALF = 65504.0
 
 
 class _Part:
@@ -167,7 +167,7 @@ class Transformed(Groups):
                 round_(values, bits, groups, key_from(seed, first), self.rounding)
             inverse(start, values)
             if buffer is not None:
-                flat[start:stop].copy_(values.clamp_(-_LARGEST_HALF, _LARGEST_HALF) if _is_half(out) else values)
+                flat[start:stop].copy_(values.clamp_(-LARGEST_HALF, LARGEST_HALF) if _is_half(out) else values)
 
 
 def _is_half(out: Tensor) -> bool:
@@ -177,7 +177,7 @@ def _is_half(out: Tensor) -> bool:
 def _clamp(out: Tensor) -> None:
     """Limits what a step beyond the largest element has made infinite."""
     if _is_half(out):
-        out.clamp_(-_LARGEST_HALF, _LARGEST_HALF)
+        out.clamp_(-LARGEST_HALF, LARGEST_HALF)
 
 
 def add_part(name: str) -> None:

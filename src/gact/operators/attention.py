@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import FakeTensor, is_at_hand
 from .forms import ATTENTION
 from .need import VALUE, WIDE, Need, entries, exact, merged
 
@@ -37,14 +37,14 @@ _OUTPUT = Need("value", form=ATTENTION)
 
 def score_need(node: Node, tensor: Tensor) -> Need:
     """Queries and keys: 8 bits at least, or exact where some score may be large; the same for both."""
-    if not tensor.is_cpu or type(tensor) is FakeTensor:
+    if not is_at_hand(tensor):
         return WIDE
     return _LARGE if _has_large_scores(node) else WIDE
 
 
 def value_need(node: Node, tensor: Tensor) -> Need:
     """Values and results: what is read of them is a difference that almost cancels where scores are large."""
-    if not tensor.is_cpu or type(tensor) is FakeTensor:
+    if not is_at_hand(tensor):
         return VALUE
     return _LARGE if _has_large_scores(node) else VALUE
 

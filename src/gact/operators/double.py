@@ -8,7 +8,7 @@ from ..codecs.bent import SCALES
 from .bounds import bounded, saved
 from .losses import LOG_PROBABILITIES
 from .need import VALUE, entries, exact, merged
-from .pointwise import softplus
+from .pointwise import SIGMOID, softplus
 
 # The gradients that come in are multiplied; tanh, sigmoid, GELU and GLU are as smooth as in the first backward.
 _VALUES = """
@@ -69,7 +69,7 @@ _shrunk = saved("lambd", negative=True), saved("lambd")
 DOUBLE = merged(
     entries(VALUE, _VALUES),
     entries(replace(VALUE, turn=SCALES["gelu"]), "GeluBackwardBackward0 self"),
-    entries(replace(VALUE, turn=SCALES["silu"]), "GluBackwardBackward0 self"),
+    entries(SIGMOID, "GluBackwardBackward0 self"),
     entries(LOG_PROBABILITIES, "LogSoftmaxBackwardDataBackward0 output"),
     entries(softplus, "SoftplusBackwardBackward0 self"),
     entries(bounded("threshold", saved("threshold")), "ThresholdBackwardBackward0 self"),

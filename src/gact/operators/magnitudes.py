@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..codecs.transforms import LEAST_ROW
 from .need import VALUE, Need, exact
 
@@ -23,7 +23,7 @@ def of_one_magnitude(node: Node | None, tensor: Tensor) -> Need:
     So are samples of distributions near zero that are divided, and exponentials: a function that comes before or after
     is steep for the small ones, which would get the step of the large ones.
     """
-    if not tensor.is_cpu or type(tensor) is FakeTensor or not tensor.numel():
+    if not is_at_hand(tensor) or not tensor.numel():
         return VALUE
     sizes = tensor.abs()
     most = sizes.amax()
@@ -38,7 +38,7 @@ def of_few_columns(tensor: Tensor) -> Need:
     Such rows share groups, and what they are multiplied with, or what is divided by the product, may make small ones
     count as much as large ones. Wider rows have scales of their own.
     """
-    if tensor.dim() < 2 or tensor.shape[-1] >= LEAST_ROW or not tensor.is_cpu or type(tensor) is FakeTensor:
+    if tensor.dim() < 2 or tensor.shape[-1] >= LEAST_ROW or not is_at_hand(tensor):
         return VALUE
     if not tensor.numel():
         return VALUE

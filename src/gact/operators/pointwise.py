@@ -18,7 +18,7 @@ _PRELU = Need("value", form="prelu")
 # It stands between batch norms and depthwise convolutions, whose gradients nearly cancel, and what the rounding of its
 # slope adds grows from layer to layer: at 4 bits that is most of all noise, at 6 bits little of it.
 _HARDSWISH = Need("value", form="hardswish", prior_bits=6)
-_SIGMOID = Need("value", turn=SCALES["silu"])
+SIGMOID = Need("value", turn=SCALES["silu"])
 _EXPONENTIAL = replace(WIDE, turn=1.0)
 _POWER = exact("raised to a power")
 _COMPARED = exact("compared")
@@ -73,7 +73,7 @@ def _celu(node: Node, tensor: Tensor) -> Need:
 def softplus(node: Node, tensor: Tensor) -> Need:
     """Softplus' slope is a sigmoid, and 1 above the threshold, where it jumps unless the sigmoid is 1 already."""
     smooth = 0 < _number(node, "beta") <= 1 and _number(node, "threshold") >= 10
-    return _SIGMOID if smooth else _COMPARED
+    return SIGMOID if smooth else _COMPARED
 
 
 def _prelu(node: Node, tensor: Tensor) -> Need:
@@ -220,7 +220,7 @@ _MASKS = merged(
 
 POINTWISE = merged(
     entries(VALUE, _VALUES),
-    entries(_SIGMOID, "GluBackward0 self"),
+    entries(SIGMOID, "GluBackward0 self"),
     entries(replace(WIDE, turn=0.7), _TURNING),
     entries(replace(WIDE, turn=0.5), _GROWING),
     entries(Need("value", form="gelu", turn=SCALES["gelu"]), "GeluBackward0 self"),

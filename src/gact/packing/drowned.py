@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..codecs.chunks import flat_of
 from ..codecs.layout import Layout
 from ..codecs.transforms import Transform
@@ -26,7 +26,7 @@ def is_drowned(held: Held, region: Tensor, bits: int, group_size: int, transform
         group_size: Elements of a group.
         transform: What its node calls for: under it no group of the region may be noisier.
     """
-    if not region.is_cpu or type(region) is FakeTensor:
+    if not is_at_hand(region):
         return False
     exact = flat_of(region.detach())
     made = flat_of(held.decode(Layout(region.size(), region.stride(), region.size())))

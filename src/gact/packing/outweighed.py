@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..operators.need import Need
@@ -65,7 +65,7 @@ def outweighs(held: Held, needed: Need, region: Tensor) -> bool:
 
 def _has_rows(region: Tensor, row: int) -> bool:
     """Whether rows of that length can be looked at."""
-    if not region.is_cpu or type(region) is FakeTensor:
+    if not is_at_hand(region):
         return False
     inner = 1
     for extent in reversed(region.shape):

@@ -28,6 +28,7 @@ from ..codecs.chunks import at_once, flat_of, key_from, tiles
 from ..codecs.fused import DTYPES
 from ..codecs.groups import Groups
 from ..codecs.lines import Lines
+from ..codecs.transformed import LARGEST_HALF
 from ..ops import checks
 from ..saved.encoded import Encoded
 from .made import Made
@@ -39,7 +40,6 @@ _PARTS = 16
 """A tile is so many of the parts in which regions are coded, since it takes more calls of operators."""
 _LEAST = 16
 """Groups of which the difference is taken at least."""
-LARGEST_HALF = 65504.0
 _STREAM = 0x6A09E667F3BCC908
 _ONES = 2**64 - 1
 _rebuild_into = torch.ops.gact.rebuild_into.default

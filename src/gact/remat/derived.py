@@ -16,10 +16,11 @@ from torch import Tensor
 from ..codecs.chunks import flat_of
 from ..codecs.fused import DTYPES, Pass
 from ..codecs.layout import Layout
+from ..codecs.transformed import LARGEST_HALF
 from ..records import Decision
 from ..saved.encoded import Encoded
 from ..saved.origins import Origin, bends
-from .curvature import LARGEST_HALF, unbent
+from .curvature import unbent
 from .made import Made
 from .rules import Rebuild
 from .sources import Source

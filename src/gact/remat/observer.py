@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor, transform_level
+from ..autograd.internals import is_at_hand, transform_level
 from ..codecs.chunks import flat_of
 from ..codecs.integers import Integers
 from ..saved.base import Held
@@ -210,7 +210,7 @@ def _is_small(source: Tensor, result: Tensor) -> bool:
 
 def _reached(result: Tensor, bound: float) -> Link | None:
     """Where a result has reached a bound, exactly; None if that is in many places, or looking would wait."""
-    if result.device.type != "cpu" or type(result) is FakeTensor:
+    if not is_at_hand(result):
         return None
     reached = flat_of(result.detach()) >= bound
     if int(torch.count_nonzero(reached)) * _FEW_REACHED > result.numel() or result.numel() > _MOST_PLACES:

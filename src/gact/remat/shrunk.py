@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..saved.held import WIDEST
 
 _DIFFERENCES = frozenset({"add", "sub", "subtract", "__rsub__", "rsub"})
@@ -53,7 +53,7 @@ def reach(slope: float, sources: Sequence[Tensor]) -> list[float]:
         slope: How steep the op is at most; 0 for one that cannot shrink anything.
         sources: Its sources.
     """
-    if not slope or not all(each.is_cpu and type(each) is not FakeTensor for each in sources):
+    if not slope or not all(map(is_at_hand, sources)):
         return []
     return [slope * _range(each) if each.is_floating_point() else 0.0 for each in sources]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..codecs.bent import Bent
 from ..codecs.chunks import flat_of
 from ..codecs.groups import Groups
@@ -21,8 +21,8 @@ from ..codecs.transformed import Transformed
 from ..operators.need import Need
 from .base import Held
 from .encoded import Encoded
+from .held import WIDEST
 
-WIDEST = 8
 _MOST = {1: 6.0, 2: 3.0, 3: 2.0, 4: 1.5, 5: 0.77, 6: 0.44, 7: 0.28, 8: 0.19}
 """How many times as wide as the distance steps may be at each width: who asks for few bits expects noise. Ranges are 6
 times the distance then at one bit, 22 times at 4 and 48 times at 8."""
@@ -45,7 +45,7 @@ def least_width(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         bits: The width.
     """
     turn = need.turn
-    if not turn or not region.is_cpu or type(region) is FakeTensor:
+    if not turn or not is_at_hand(region):
         return bits
     levels = (1 << code.bits) - 1
     steps = _steps(code)
@@ -65,7 +65,7 @@ def is_fine(held: Held, region: Tensor, need: Need) -> bool:
         need: What must survive of it.
     """
     turn, bits = need.turn, held.bits
-    if not turn or bits > WIDEST or not region.is_cpu or type(region) is FakeTensor:
+    if not turn or bits > WIDEST or not is_at_hand(region):
         return True
     if need.max_bits < WIDEST and bits >= need.max_bits:
         return True  # a rule of the user's
