@@ -18,7 +18,7 @@ JOBS ?= 2
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench matrix lint format clean
+.PHONY: help demo test bench docs matrix lint format clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
@@ -33,6 +33,10 @@ test: $(STAMPS)/dev ## lint, types and all tests
 
 bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step'; rows go to benchmarks/results
 	$(BIN)/python benchmarks/run.py $(CASE)
+
+docs: $(STAMPS)/docs ## build the documentation site into build/docs; warnings and broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'build/docs/index.html; with search: $(BIN)/python -m http.server -d build/docs'
 
 matrix: $(STAMPS)/dev ## the tests over releases of torch and Python (RELEASES='2.14.1/3.11', TESTS=tests/store): docs/compatibility.md
 	$(BIN)/python benchmarks/matrix.py $(RELEASES) --jobs $(JOBS) $(if $(TESTS),--tests $(TESTS)) $(if $(PYTHONS),--python $(PYTHONS))
@@ -63,6 +67,10 @@ $(STAMPS)/demo: $(STAMPS)/torch $(SOURCES)
 	$(PIP) install --quiet --no-build-isolation '$(TORCH)' -e '.[demo,cli]'
 	touch $@
 
+$(STAMPS)/docs: $(STAMPS)/torch $(SOURCES)
+	$(PIP) install --quiet --no-build-isolation '$(TORCH)' -e '.[docs]'
+	touch $@
+
 $(STAMPS)/dev: $(STAMPS)/torch $(SOURCES)
 	GACT_REQUIRE_EXTENSION=1 $(PIP) install --quiet --no-build-isolation '$(TORCH)' $(LINTERS) -e '.[dev]'
-	touch $(STAMPS)/demo $@
+	touch $(STAMPS)/demo $(STAMPS)/docs $@

@@ -1,0 +1,47 @@
+"""The site builds as ``make docs`` builds it, has every public name, and asks for nothing from the network."""
+
+import os
+import re
+import subprocess
+import sys
+import zlib
+
+from blocks import ROOT
+
+import gact
+
+_FETCHED = re.compile(
+    r'<(?:script|img|iframe)[^>]*\ssrc="?(?:https?:)?//'
+    r'|<link[^>]*rel="?(?:stylesheet|preconnect|icon)"?[^>]*href="?(?:https?:)?//'
+)
+
+
+def test_the_site_builds_without_a_warning_and_is_complete(tmp_path):
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    told = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stderr == ""
+
+    pages = {page.relative_to(site).as_posix(): page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
+    assert len(pages) > 20
+    assert {name for name, text in pages.items() if _FETCHED.search(text)} == set()
+    assert "gact bench max-batch" in pages["cli.html"]
+    assert "<!-- commands" not in pages["cli.html"]
+
+    named = inventory(site / "objects.inv")
+    assert {f"gact.{name}" for name in gact.__all__ if name != "__version__"} - named == set()
+    assert {name for name in named if re.search(r"\._(?!_)", name)} == set()
+
+
+def inventory(path):
+    """The names that the site documents."""
+    compressed = path.read_bytes().split(b"\n", 4)[4]
+    return {line.split(" ")[0] for line in zlib.decompress(compressed).decode().splitlines()}
+
+
+def test_make_help_names_the_site():
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make docs: " in told.stdout
