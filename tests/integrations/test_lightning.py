@@ -1,5 +1,8 @@
 """The callback for Lightning's Trainer and Fabric."""
 
+import copy
+import io
+
 import pytest
 import torch
 from torch import nn
@@ -160,3 +163,77 @@ def test_wrong_arguments_are_told_at_once():
         ActivationCompression(model=network())
     assert isinstance(compression(ratio=5.0), ActivationCompression)
     assert gact.__name__ == "gact"
+
+
+def test_a_module_that_trains_in_eval_mode_is_compressed(tmp_path):
+    module, given = Module(), compression()
+    module.eval()
+    fitted(tmp_path, [given], module, enable_checkpointing=False)
+    assert not module.training
+    assert given.compressor.report().ratio > 4
+
+
+def test_what_a_user_has_put_on_the_module_stays(tmp_path):
+    module, calls = Module(), []
+    plain = module.training_step
+
+    def own(*args):
+        calls.append(1)
+        return plain(*args)
+
+    module.training_step = own
+    fitted(tmp_path, [compression()], module, enable_checkpointing=False)
+    assert len(calls) == 8
+    assert module.training_step is own
+
+
+class Copying(lightning.pytorch.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.copies = [copy.deepcopy(module)]
+        file = io.BytesIO()
+        torch.save(module, file)
+        file.seek(0)
+        self.copies.append(torch.load(file, weights_only=False))
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["of its class", "its own"])
+def test_copies_that_are_made_meanwhile_train_themselves(is_own, tmp_path):
+    copying, module = Copying(), Module()
+    if is_own:
+        module.training_step = module.training_step
+    fitted(tmp_path, [compression(), copying], module, enable_checkpointing=False, max_epochs=1)
+    module.zero_grad()
+    for each in copying.copies:
+        assert each is not module
+        each._trainer = None
+        each.zero_grad()
+        each.training_step((INPUTS, TARGETS), 0).backward()
+        assert all(parameter.grad is not None for parameter in each.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+class Logging(Module):
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        self.log("loss", loss)
+        return loss
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}], ids=["plain", "accumulation"])
+def test_the_figures_are_logged_whenever_lightning_logs(options, tmp_path):
+    class Kept(lightning.pytorch.loggers.CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            rows.append(set(metrics))
+
+    rows, kept = [], Kept(tmp_path)
+    options = {"logger": kept, "max_epochs": 6, "log_every_n_steps": 6, "enable_checkpointing": False, **options}
+    fitted(tmp_path, [compression()], Logging(), **options)  # an epoch has four batches
+    logged = [names for names in rows if "loss" in names]
+    assert len(logged) == (2 if "accumulate_grad_batches" in options else 4)
+    assert all("gact/ratio" in names for names in logged)
+
+
+def test_nothing_is_logged_where_lightning_does_not(tmp_path):
+    given = compression()
+    fitted(tmp_path, [given], log_every_n_steps=0, enable_checkpointing=False)
+    assert given.compressor.report().ratio > 4

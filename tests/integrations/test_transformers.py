@@ -205,3 +205,63 @@ def test_wrong_arguments_are_told_at_once():
         _ = callback().compressor
     with pytest.raises(RuntimeError, match="called by no trainer"):
         callback().on_train_begin(arguments("/tmp/unused"), TrainerState(), None, model=model())
+
+
+def test_what_a_user_has_put_on_the_trainer_stays(tmp_path):
+    done, calls = trainer(tmp_path, [callback()]), []
+    plain = done.compute_loss
+
+    def own(*args, **options):
+        calls.append(1)
+        return plain(*args, **options)
+
+    done.compute_loss = own
+    for total in (4, 8):
+        done.train()
+        assert done.compute_loss is own
+        assert len(calls) == total
+
+
+class OwnStep(Trainer):
+    """Does without compute_loss, as some of TRL's do."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        model.train()
+        loss = model(**self._prepare_inputs(inputs)).loss
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+
+class OwnerOfAnOwnStep(OwnStep):
+    def training_step(self, *args, **options):
+        return super().training_step(*args, **options)
+
+
+@pytest.mark.parametrize("kind", [OwnStep, OwnerOfAnOwnStep])
+def test_a_training_step_that_does_without_compute_loss(kind, tmp_path):
+    given = callback()
+    options = {"eval_strategy": "steps", "eval_steps": 1}
+    done, plain = trainer(tmp_path, [given], kind=kind, **options), trainer(tmp_path, kind=kind, **options)
+    done.train()
+    plain.train()
+    assert given.compressor.report().passes > 1
+    assert given.compressor.report().ratio > 4
+    assert given.compressor.state_dict()["steps"] == 4
+    assert losses(done) == pytest.approx(losses(plain), rel=0.02)
+    assert "training_step" not in vars(done)
+
+
+def test_a_training_in_which_nothing_is_compressed_says_so(tmp_path):
+    given, network = callback(), model()
+    network.eval()
+    network.train = lambda mode=True: network
+    done = trainer(tmp_path, [given], network=network)
+    with pytest.warns(gact.GactWarning, match="gact compressed nothing: no step of this trainer"):
+        done.train()
+
+
+def test_two_callbacks_are_refused(tmp_path):
+    done = trainer(tmp_path, [callback(), callback()])
+    with pytest.raises(UnsupportedError, match="two ActivationCompressionCallback is not supported"):
+        done.train()
+    assert "compute_loss" not in vars(done)

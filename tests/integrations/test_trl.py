@@ -94,3 +94,33 @@ def test_a_resumed_run_equals_one_that_never_stopped(lora, tmp_path):
 def test_offloading_is_refused(tmp_path):
     with pytest.raises(UnsupportedError, match="activation_offloading=True and ActivationCompressionCallback"):
         trained(tmp_path, [callback()], activation_offloading=True)
+
+
+def test_a_trainer_whose_step_does_without_compute_loss(tmp_path):
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    rows = datasets.Dataset.from_dict({"prompt": ["a b c " * 4] * 16})
+    config = OnlineDPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        max_steps=3,
+        max_new_tokens=16,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+    )
+    language_model().save_pretrained(tmp_path)  # it is loaded again for the reference
+    given = callback()
+    trainer = OnlineDPOTrainer(
+        LlamaForCausalLM.from_pretrained(tmp_path),
+        reward_funcs=lambda completions, **_: [float(len(set(each))) for each in completions],
+        args=config,
+        train_dataset=rows,
+        processing_class=tokenizer(),
+        callbacks=[given],
+    )
+    trainer.train()
+    assert given.compressor.report().passes > 1
+    assert given.compressor.report().ratio > 4

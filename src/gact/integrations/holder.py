@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,43 +15,61 @@ from ..compressor import Compressor
 _NEEDS_MODEL = ("checkpoint", "compress_again")
 
 
-_MARK = "_is_of_gact"
+class StandIn:
+    """What stands in for a method of one object until it is taken out again.
 
-
-def compressing(plain: Callable[..., Any], compressor: Compressor, model: nn.Module) -> Callable[..., Any]:
-    """A function that runs another inside of the context of a compressor where its model trains.
+    Copies of the object, and what is pickled of it, get the method itself: ours would work on the original.
 
     Args:
-        plain: The other.
-        compressor: The compressor.
-        model: The model. Nothing is compressed while it evaluates, or where no gradients are wanted.
+        owner: The object. What its class does when attributes are set is passed by.
+        name: The name of the method.
+        around: Makes the function that runs instead, of the method.
     """
 
-    @functools.wraps(plain)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not (torch.is_grad_enabled() and model.training):
-            return plain(*args, **kwargs)
-        with compressor:
-            return plain(*args, **kwargs)
+    def __init__(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        plain = getattr(owner, name)
+        functools.update_wrapper(self, plain)
+        self._owner, self._name, self._plain, self._run = owner, name, plain, around(plain)
+        self._had = name in vars(owner)
+        vars(owner)[name] = self
 
-    return mark(run)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs what stands in, or the method itself once it was taken out."""
+        return self._run(*args, **kwargs)
+
+    def take_out(self) -> None:
+        """Leaves the object as it was; where somebody has put another function on top, this one does nothing more."""
+        self._run = self._plain
+        if vars(self._owner).get(self._name) is not self:
+            return
+        if self._had:
+            vars(self._owner)[self._name] = self._plain
+        else:
+            del vars(self._owner)[self._name]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._plain, memo)  # a bound method is copied with what it is bound to
+
+    def __reduce__(self) -> Any:
+        if self._had:
+            return _same, (self._plain,)
+        return _method, (self._owner, type(self._owner), self._name)
 
 
-def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a function that stands in for another, so that it is known again."""
-    setattr(function, _MARK, True)
-    return function
+def _same(each: Any) -> Any:
+    return each
 
 
-def put_in(owner: Any, name: str, function: Callable[..., Any]) -> None:
-    """Has a function stand in for an object's own, past what its class does when attributes are set."""
-    vars(owner)[name] = function
+def _method(owner: Any, kind: type, name: str) -> Any:
+    """The method of an object that may be in the making."""
+    return getattr(kind, name).__get__(owner)
 
 
-def take_out(owner: Any, name: str) -> None:
-    """Leaves an object as it was, unless somebody has put another function there."""
-    if getattr(vars(owner).get(name), _MARK, False):
-        del vars(owner)[name]
+def take_out(owner: Any, *names: str) -> None:
+    """Leaves an object without what stands in for its methods of these names, unless somebody has put more on top."""
+    for name in names:
+        while isinstance(found := vars(owner).get(name), StandIn):
+            found.take_out()
 
 
 class Holder:
@@ -62,6 +81,9 @@ class Holder:
     Raises:
         TypeError: If ``model`` is among them: the trainer has it.
         ValueError: If an argument is out of range.
+
+    Attributes:
+        is_used: Whether anything ran inside of the context since ``compressing`` was called.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -69,6 +91,7 @@ class Holder:
             raise TypeError("model is not an argument of the callback, which gets it from the trainer. Leave it out.")
         Compressor(None, **{name: value for name, value in options.items() if name not in _NEEDS_MODEL})
         self.options = options
+        self.is_used = False
         self._compressor: Compressor | None = None
         self._model: nn.Module | None = None
         self._pending: Mapping[str, Any] | None = None
@@ -92,6 +115,27 @@ class Holder:
         if pending is not None:
             self._compressor.load_state_dict(pending)
         return self._compressor
+
+    def compressing(self, model: nn.Module | None = None) -> Callable[..., Callable[..., Any]]:
+        """What has a function run inside of the context of the compressor of now.
+
+        Args:
+            model: The model, where nothing is to be compressed while it evaluates. Nothing is where no gradients are
+                wanted.
+        """
+        compressor, self.is_used = self.compressor, False
+
+        def around(plain: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                if not torch.is_grad_enabled() or (model is not None and not model.training):
+                    return plain(*args, **kwargs)
+                self.is_used = True
+                with compressor:
+                    return plain(*args, **kwargs)
+
+            return run
+
+        return around
 
     def state(self) -> dict[str, Any] | None:
         """The state of the compressor, or what is to become it; None if there is nothing."""

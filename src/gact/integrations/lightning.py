@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..compressor import Compressor
-from .holder import Holder, compressing, put_in, take_out
+from .holder import Holder, StandIn, take_out
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -55,8 +55,8 @@ class ActivationCompression(Callback):  # type: ignore[misc]
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to compress."""
         take_out(pl_module, _STEP)
-        compressor = self._holder.take(pl_module)
-        put_in(pl_module, _STEP, compressing(pl_module.training_step, compressor, pl_module))
+        self._holder.take(pl_module)
+        StandIn(pl_module, _STEP, self._holder.compressing())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the module as it was."""
@@ -69,8 +69,8 @@ class ActivationCompression(Callback):  # type: ignore[misc]
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Logs the figures of the step."""
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        """Logs the figures of the step, where Lightning hands what is logged on to its loggers."""
+        if trainer._logger_connector.should_update_logs:
             pl_module.log_dict(self._holder.metrics(), on_step=True, on_epoch=False)
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,5 +84,5 @@ class ActivationCompression(Callback):  # type: ignore[misc]
     def on_after_setup(self, fabric: Any, module: Any) -> None:
         """Compresses what a module that ``Fabric`` has set up saves in its forward, where it trains."""
         take_out(module, _FORWARD)
-        compressor = self._holder.take(getattr(module, "module", module))
-        put_in(module, _FORWARD, compressing(module.forward, compressor, module))
+        self._holder.take(getattr(module, "module", module))
+        StandIn(module, _FORWARD, self._holder.compressing(module))

@@ -6,15 +6,18 @@
 
 NOTE: Where the context is opened
 Around ``compute_loss`` in training: it is forward and loss, and nothing else. Evaluation calls it too, without
-gradients, and gets it as it is. Callbacks are not told of it, and not given the trainer either, so the trainer is
-looked for among those who call ``on_train_begin``, and its ``compute_loss`` and ``log`` are replaced on that one object
-until training has ended.
+gradients, and gets it as it is. A trainer whose ``training_step`` is of its own and does without ``compute_loss`` has
+the context around that, backward and all. Callbacks are not told of either, and not given the trainer, so the trainer
+is looked for among those who call ``on_train_begin``, and the method and ``log`` are replaced on that one object until
+training has ended.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType, NoneType
 from typing import Any
@@ -23,8 +26,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from ..compressor import Compressor
-from ..errors import GactError
-from .holder import Holder, compressing, mark, put_in, take_out
+from ..errors import GactError, GactWarning
+from .holder import Holder, StandIn, take_out
+
+_PLACES = ("compute_loss", "training_step", "log")
 
 
 class UnsupportedError(GactError, ValueError):
@@ -49,6 +54,7 @@ class ActivationCompressionCallback(TrainerCallback, ExportableState):  # type: 
     def __init__(self, bits: float = 4.0, **options: Any) -> None:
         self._holder = Holder({"bits": bits, **options})
         self._trainer: Any = None
+        self._begun = 0
 
     @property
     def compressor(self) -> Compressor:
@@ -77,20 +83,33 @@ class ActivationCompressionCallback(TrainerCallback, ExportableState):  # type: 
         if state.global_step and isinstance(saved, dict):
             self._holder.load(saved["attributes"]["saved"])
         self._leave()
-        compressor = self._holder.take(model)
         trainer = _trainer_of(self)
-        put_in(trainer, "compute_loss", compressing(trainer.compute_loss, compressor, model))
-        put_in(trainer, "log", _logging(trainer.log, self._holder))
-        self._trainer = trainer
+        _check_alone(trainer)
+        take_out(trainer, *_PLACES)  # what another callback has left, whose training raised
+        self._holder.take(model)
+        if _computes_loss(type(trainer)):
+            StandIn(trainer, "compute_loss", self._holder.compressing(model))
+        else:  # the model may still evaluate when the step begins
+            StandIn(trainer, "training_step", self._holder.compressing())
+        StandIn(trainer, "log", functools.partial(_logging, holder=self._holder))
+        self._trainer, self._begun = trainer, state.global_step
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Leaves the trainer as it was."""
+        """Leaves the trainer as it was, and warns if nothing went through what was replaced."""
+        trained = self._trainer is not None and state.global_step > self._begun
         self._leave()
+        if trained and not self._holder.is_used:
+            warnings.warn(
+                "gact compressed nothing: no step of this trainer had the model train in compute_loss or "
+                "training_step. Use gact.Compressor as a context around what it trains in.",
+                GactWarning,
+                stacklevel=2,
+            )
 
     def _leave(self) -> None:
         trainer, self._trainer = self._trainer, None
-        for place in ("compute_loss", "log") if trainer is not None else ():
-            take_out(trainer, place)
+        if trainer is not None:
+            take_out(trainer, *_PLACES)
 
     def state(self) -> dict[str, Any]:
         """What the trainer saves with a checkpoint."""
@@ -123,12 +142,33 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 def _logging(plain: Callable[..., Any], holder: Holder) -> Callable[..., Any]:
     """A trainer's ``log``, with our figures beside the loss."""
 
-    @functools.wraps(plain)
     def log(logs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         figures = holder.metrics() if "loss" in logs else {}
         return plain({**logs, **figures}, *args, **kwargs)
 
-    return mark(log)
+    return log
+
+
+def _computes_loss(kind: type) -> bool:
+    """Whether the training step of a class of trainers has ``compute_loss`` called, itself or by the next class's."""
+    for each in kind.__mro__:
+        step = vars(each).get("training_step")
+        names = getattr(inspect.unwrap(step), "__code__", None) if step is not None else None
+        called = () if names is None else names.co_names
+        if "compute_loss" in called:
+            return True
+        if step is not None and "training_step" not in called:
+            return False
+    return True
+
+
+def _check_alone(trainer: Any) -> None:
+    """Raises for a trainer with two of these callbacks."""
+    if sum(isinstance(each, ActivationCompressionCallback) for each in trainer.callback_handler.callbacks) > 1:
+        raise UnsupportedError(
+            "a trainer with two ActivationCompressionCallback is not supported: autograd asks only one of them. Leave "
+            "out one of them."
+        )
 
 
 def _trainer_of(callback: TrainerCallback) -> Any:
