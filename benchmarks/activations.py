@@ -1,4 +1,4 @@
-"""What autograd saves on the benchmark networks after a few training steps, as samples of values to compress."""
+"""What autograd saves on the benchmark networks and on networks with real weights, as samples of values to compress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from .networks import Built, build
+from . import networks, pretrained
+from .networks import Built
 
 STEPS = 5
 LEAST_BYTES = 65536
@@ -31,18 +32,19 @@ class Activation:
 
 
 def saved_activations(network: str, tiny: bool = False) -> list[Activation]:
-    """Float tensors that are saved in the forward pass after some steps of AdamW, each storage once, weights left out.
+    """Float tensors that are saved in the forward pass, each storage once, weights left out.
+
+    Networks with random weights are trained for some steps of AdamW first, those with real weights are as they are.
 
     Args:
-        network: Key of ``NETWORKS``.
-        tiny: The much smaller network.
+        network: Key of ``networks.NETWORKS`` or ``pretrained.PACKAGES``.
+        tiny: The much smaller network; those with real weights have none.
     """
-    built = build(network, tiny)
-    optimizer = torch.optim.AdamW(built.model.parameters(), lr=1e-4)
-    for _ in range(1 if tiny else STEPS):
-        built.loss().backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    if network in pretrained.PACKAGES:
+        built = pretrained.build(network)
+    else:
+        built = networks.build(network, tiny)
+        _train(built, 1 if tiny else STEPS)
     alike: Counter[tuple[str, torch.Size]] = Counter()
     taken = []
     for activation in _saved(built, LEAST_BYTES // 8 if tiny else LEAST_BYTES):
@@ -51,6 +53,14 @@ def saved_activations(network: str, tiny: bool = False) -> list[Activation]:
         if alike[kind] <= ALIKE:
             taken.append(activation)
     return taken
+
+
+def _train(built: Built, steps: int) -> None:
+    optimizer = torch.optim.AdamW(built.model.parameters(), lr=1e-4)
+    for _ in range(steps):
+        built.loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _saved(built: Built, least_bytes: int) -> list[Activation]:

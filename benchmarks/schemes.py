@@ -168,6 +168,26 @@ def first_axis() -> Scheme:
     return scheme
 
 
+def scaled() -> Scheme:
+    """Columns and then rows divided by their root mean squares, 16 bits for each, before groups are cut."""
+
+    def scheme(sample: Sample, bits: int) -> Outcome:
+        matrix = sample.matrix
+        columns = _size(matrix, 0)
+        scales = columns * _size(matrix / columns, 1)
+        groups = Groups.of((matrix / scales).flatten())
+        back, _, _ = rows_and_bounds(scales.flatten(), SIZE)
+        variance = float((stochastic(groups, bits) * (groups.extent * back).square()).mean())
+        return Outcome(variance, total(bits) + 16 * sum(matrix.shape) / matrix.numel())
+
+    return scheme
+
+
+def _size(matrix: Tensor, dim: int) -> Tensor:
+    size = matrix.square().mean(dim, keepdim=True).sqrt()
+    return torch.where(size > 0, size, 1.0)
+
+
 BASELINE = uniform()
 SCHEMES: Mapping[str, Scheme] = {
     "groups of 64": uniform(64),
@@ -189,5 +209,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "2 outliers": outliers(2),
     "4 outliers": outliers(4),
     "hadamard 16": hadamard(16),
+    "hadamard 64": hadamard(64),
+    "columns and rows scaled": scaled(),
     "groups along the first axis": first_axis(),
 }

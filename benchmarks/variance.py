@@ -20,7 +20,8 @@ class Sample:
         most: Elements looked at; whole rows, but a part of a row that is longer.
 
     Attributes:
-        flat: The values, row after row.
+        matrix: The values.
+        flat: The same, row after row.
         by_column: The same values, column after column.
         rows: How many values a column has.
     """
@@ -28,6 +29,7 @@ class Sample:
     def __init__(self, values: Tensor, most: int) -> None:
         matrix = values.reshape(-1, values.shape[-1])
         matrix = matrix[: max(1, most // matrix.shape[1]), :most].double()
+        self.matrix = matrix
         self.flat = matrix.flatten()
         self.by_column = matrix.t().flatten()
         self.rows = len(matrix)

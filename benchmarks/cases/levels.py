@@ -11,7 +11,8 @@ from ..rows import Row, Spread
 from ..schemes import BASELINE, SCHEMES
 from ..variance import Outcome, Sample
 
-NETWORKS = ("bert", "swin_t")
+NETWORKS = ("bert", "swin_t", "minilm", "efficientnet", "smollm2")
+"""The first two have random weights, the others real ones."""
 WIDTHS = (1, 2, 3, 4)
 ELEMENTS = 2**20
 
