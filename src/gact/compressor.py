@@ -258,7 +258,10 @@ class Compressor(MadeLate, Context):
         return state_of(self._settings, self._controller, self._steps)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up the state of another compressor.
+        """Takes up the state of another compressor, its seed and what it knows.
+
+        Budgets (``bits``, ``ratio``, ``memory``, ``max_noise``, ``adaptive``) are those of this one: where they differ
+        from what was asked for before, widths are chosen anew at once from what is known.
 
         Args:
             state: What ``state_dict`` returned.

@@ -75,8 +75,8 @@ class Notices:
         asked = _asked(settings)
         self.give(
             f"gact could not measure sensitivities, so widths stay as they are{_unmet(asked)}: {failure} A "
-            "measurement runs backward several times on one graph. Pass adaptive=False"
-            f"{' and bits' if asked else ''} to do without."
+            "measurement runs backward several times on one graph. compressor.measure_next() has it tried again; pass "
+            f"adaptive=False{' and bits' if asked else ''} to do without."
         )
 
     def over_budget(self, settings: Settings, reach: Reach) -> None:

@@ -78,7 +78,7 @@ def state_of(settings: Settings, controller: Controller, steps: Steps) -> dict[s
 
 
 def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, site_of: SiteOf) -> Settings:
-    """Takes up what ``state_of`` returned; the settings that hold from now on.
+    """Takes up what ``state_of`` returned; the settings that hold from now on, which are the old ones but for the seed.
 
     Raises:
         TypeError: If it is no mapping.
@@ -93,14 +93,14 @@ def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, s
         )
     if state["version"] != _STATE_VERSION:
         raise ValueError(f"state has version {state['version']!r}; this release reads version {_STATE_VERSION}.")
-    bits = check_bits(state["bits"], whole=not controller.settings.adaptive)
+    check_bits(state["bits"], whole=False)
     seed, count = check_seed(state["seed"]), check_count("steps", state["steps"], 0)
     small = check_count("small", state["small"], 0)
     again = check_count("again", state["again"], 0)
     inner = InnerPasses.checked(state["inner"], site_of)
     controller.load(state["precision"])
     steps.inner.load(*inner)
-    controller.settings = dataclasses.replace(controller.settings, bits=bits, seed=seed)
+    controller.settings = dataclasses.replace(controller.settings, seed=seed)
     steps.count = count
     steps.small.load(small)
     if steps.again is not None:

@@ -52,7 +52,7 @@ def test_a_resumed_run_rounds_as_one_that_never_stopped(way, model, x, tmp_path)
         torch.save(state, tmp_path / "state")
         state = torch.load(tmp_path / "state", weights_only=True)
     expected = run(whole, model, 3, x)
-    resumed = compressor(model, seed=99, bits=4)
+    resumed = compressor(model, seed=99)
     resumed.load_state_dict(state)
     assert all(map(torch.equal, run(resumed, model, 3, x), expected))
 
@@ -134,10 +134,12 @@ def test_a_broken_state_is_refused_and_changes_nothing(spoil, message, model):
     assert c.state_dict() == before
 
 
-def test_a_fractional_width_does_not_fit_a_compressor_of_one_width(model):
-    c = gact.Compressor(model, bits=4, adaptive=False)
-    with pytest.raises(ValueError, match=r"bits must be whole with adaptive=False.*got 2\.5"):
-        c.load_state_dict({**c.state_dict(), "bits": 2.5})
+def test_what_is_asked_for_is_not_changed_by_a_state(model, x):
+    c = gact.Compressor(model, bits=8, adaptive=False, min_bytes=0)
+    c.load_state_dict({**compressor(model).state_dict(), "bits": 2.5})
+    assert "Compressor(bits=8.0, adaptive=False" in repr(c)
+    run(c, model, 1, x)
+    assert {row.bits for row in c.report().rows if row.codec == "groups"} == {8}
 
 
 @pytest.mark.parametrize("state", [None, 5, []], ids=str)

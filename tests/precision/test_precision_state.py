@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import gact
 from training import compressor, gradient, passes, step
 
 WAYS = {
@@ -118,3 +119,56 @@ def test_a_precision_state_that_is_no_mapping_is_refused(precision):
     c = compressor(network())
     with pytest.raises(ValueError, match="the precision state is damaged"):
         c.load_state_dict({**c.state_dict(), "precision": precision})
+
+
+OTHERS = {
+    "bits": {"bits": 6.0},
+    "fewer bits": {"bits": 1.5},
+    "ratio": {"bits": 4.0, "ratio": 12.0},
+    "memory": {"bits": 4.0, "memory": 12_000},
+    "max_noise": {"bits": 4.0, "max_noise": 1e-3},
+    "not adaptive": {"bits": 7, "adaptive": False},
+}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_a_resumed_run_holds_to_what_is_asked_for_now(options):
+    model = network()
+    original = compressor(model, bits=3.3)
+    train(original, model, range(5))
+    resumed, fresh = compressor(model, **options), compressor(model, **options)
+    resumed.load_state_dict(original.state_dict())
+    train(resumed, model, range(5, 6))
+    train(fresh, model, range(4))
+    report = resumed.report()
+    assert report.kept_bytes == pytest.approx(fresh.report().kept_bytes, rel=0.1)
+    if "ratio" in options:
+        assert report.ratio == pytest.approx(12.0, rel=0.02)
+    if "memory" in options:
+        assert report.kept_bytes <= 12_000 * 1.02
+    if "max_noise" in options:
+        assert report.noise_ratio <= 1e-3
+
+
+def test_a_resumed_run_warns_of_a_budget_that_is_out_of_reach():
+    model = network()
+    original = compressor(model)
+    train(original, model, range(4))
+    resumed = compressor(model, ratio=200.0)
+    resumed.load_state_dict(original.state_dict())
+    with pytest.warns(gact.GactWarning, match="gact cannot reach ratio=200"):
+        train(resumed, model, range(4, 5))
+
+
+def test_why_a_run_gave_up_measuring_is_told_as_of_before():
+    model = network()
+    c, resumed, again = compressor(model), compressor(model), compressor(model)
+    c._controller.failure = "its backward works once"
+    resumed.load_state_dict(c.state_dict())
+    again.load_state_dict(resumed.state_dict())
+    with pytest.warns(gact.GactWarning, match=r"before the run was resumed: its backward.*measure_next\(\)"):
+        train(again, model, range(3))
+    assert again.report().unmeasured == "before the run was resumed: its backward works once"
+    again.measure_next()
+    train(again, model, range(3, 5))
+    assert passes(again) > 0

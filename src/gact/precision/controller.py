@@ -30,6 +30,7 @@ _UNKNOWN_SHARE = 0.05
 """Share of elements at sites never measured that calls for a measurement before its time."""
 _LARGER = 1.02
 """A step that keeps this many times the bytes of the measured one is what the budget is for: that was a part of it."""
+_BEFORE = "before the run was resumed: "
 _LOOKS = 16
 """Every how many steps it is looked for sites that are gone."""
 
@@ -239,7 +240,7 @@ class Controller(Known):
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Sets the state that ``state`` returned.
+        """Sets the state that ``state`` returned; what is asked for stays as it is.
 
         Args:
             state: The state.
@@ -251,8 +252,15 @@ class Controller(Known):
         resumed = Resumed.checked(state, names, self.settings.probe_interval, self._site_of)
         self.findings, self.widths = resumed.findings, resumed.widths
         self.noise, self.batch_variance, self.passes = resumed.noise, resumed.batch_variance, resumed.passes
-        self.is_used, self.over_budget, self.failure = resumed.is_used, resumed.over_budget, resumed.failure
+        self.is_used, self.over_budget, self.failure = resumed.is_used, resumed.over_budget, _of_before(resumed.failure)
         self.replicas.count = resumed.turns
         self.snapshot, self._spreads = None, {}
         self._totals, self._schedule, self._ledger = resumed.totals, resumed.schedule, None
         self._sightings.load(resumed.presences, resumed.elements)
+        if self.settings.adaptive:
+            self._choose()  # the same widths, unless something else is asked for than was when the state was saved
+
+
+def _of_before(failure: str) -> str:
+    """Why a run gave up measuring, as the run that resumes it tells it."""
+    return _BEFORE + failure if failure and not failure.startswith(_BEFORE) else failure

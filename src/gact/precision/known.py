@@ -62,7 +62,8 @@ class Known:
 
     def width(self, site: Site, needed: Need) -> int:
         """Width of a site's codes."""
-        bits = self.widths.get(site) or max(int(self.settings.bits), needed.prior_bits)
+        measured = self.widths.get(site) if self.settings.adaptive else None  # they may come from a state
+        bits = measured or max(int(self.settings.bits), needed.prior_bits)
         return min(max(bits, needed.min_bits), needed.max_bits)
 
     def noise_share(self, site: Site) -> float | None:
