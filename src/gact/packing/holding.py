@@ -35,6 +35,7 @@ from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
 from ..saved.save import Save
 from ..saved.straight import straightened
+from .casting import outside_of_autocast
 from .drowned import is_drowned
 from .offload import ExactCode, Movable, Offload
 from .outweighed import enough, serves
@@ -76,6 +77,7 @@ class Holding:
         self._rules = rules
         self._offload = offload
 
+    @outside_of_autocast
     def hold(self, save: Save, needed: Need, make: Form | None = None) -> None:
         """Holds a save in the first way that serves: as what is held already, rebuilt, cast, in a code, or exactly.
 
@@ -87,9 +89,7 @@ class Holding:
         step, site = save.step, save.place
         if needed.kind == "exact":
             return self.leave(save, needed.why)
-        tensor = save.tensor
-        assert tensor is not None
-        rule = self._rules.of(site, tensor) if self._rules else None
+        rule = self._rules.of(site, save.tensor) if self._rules and save.tensor is not None else None
         if rule is not None:
             if rule.keep:
                 return self.leave(save, "rule")
