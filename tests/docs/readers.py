@@ -1,5 +1,7 @@
 """What readers of a page have: a model, data, an optimizer, and on some pages more."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -54,4 +56,65 @@ def _operators():
     }
 
 
-MORE = {"docs/consumers": _operators}
+def _trainer():
+    """A small BERT, its arguments and its data."""
+    from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
+
+    sizes = {"vocab_size": 64, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    rows = torch.randint(0, 64, (64, 64))
+    return {
+        "model": BertForSequenceClassification(BertConfig(**sizes, intermediate_size=128)),
+        "arguments": TrainingArguments("out", max_steps=3, save_strategy="no", report_to=[], disable_tqdm=True),
+        "dataset": [{"input_ids": row, "labels": int(row.sum() % 2)} for row in rows],
+    }
+
+
+def _data():
+    examples = torch.utils.data.TensorDataset(torch.randn(512, 784), torch.randint(0, 10, (512,)))
+    return {"data": torch.utils.data.DataLoader(examples, batch_size=256)}
+
+
+def _lightning():
+    """A module of Lightning and its data."""
+    import lightning
+
+    class Classifier(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network = nn.Sequential(nn.Linear(784, 1024), nn.GELU(), nn.Linear(1024, 10))
+
+        def training_step(self, batch, index):
+            return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.AdamW(self.parameters())
+
+    return {"module": Classifier(), **_data()}
+
+
+def _blocks():
+    """A network of blocks that repeat, and a folder for codes."""
+    blocks = [nn.Sequential(nn.LayerNorm(256), nn.Linear(256, 256), nn.GELU()) for _ in range(3)]
+    return {
+        "model": nn.Sequential(*blocks, nn.Linear(256, 10)),
+        "inputs": torch.randn(256, 256),
+        "scratch": Path.cwd(),
+    }
+
+
+def _graph():
+    return {
+        "features": torch.randn(3000, 64),
+        "edges": torch.randint(0, 3000, (2, 12000)),
+        "labels": torch.randint(0, 4, (3000,)),
+    }
+
+
+MORE = {
+    "docs/consumers": _operators,
+    "docs/guides/trainer": _trainer,
+    "docs/guides/lightning": _lightning,
+    "docs/guides/accelerate": _data,
+    "docs/guides/checkpointing": _blocks,
+    "docs/guides/graphs": _graph,
+}

@@ -19,7 +19,7 @@ FOLDERS = (
     "benchmarks/cases",
     "tests",
 )
-MADE_BY_USERS = {"train.py"}
+MADE_BY_USERS = {"train.py", "plans.py"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
