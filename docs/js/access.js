@@ -3,8 +3,8 @@ document$.subscribe(() => {
   const used = new Set()
   const name = (element, words) => {
     let label = words
-    for (let number = 2; used.has(label); number++) label = `${words} (${number})`
-    used.add(label)
+    for (let number = 2; used.has(label.toLowerCase()); number++) label = `${words} (${number})`
+    used.add(label.toLowerCase())
     element.removeAttribute("aria-labelledby")
     element.setAttribute("aria-label", label)
   }

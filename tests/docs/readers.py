@@ -1,6 +1,7 @@
 """What readers of a page have: a model, data, an optimizer, and on some pages more."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ def names(page):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(784, 1024), nn.GELU(), nn.Linear(1024, 10))
     loader = [(torch.randn(256, 784), torch.randint(0, 10, (256,))) for _ in range(2)]
-    return {
+    given = {
         "torch": torch,
         "nn": nn,
         "gact": gact,
@@ -27,8 +28,8 @@ def names(page):
         "labels": loader[0][1],
         "criterion": nn.functional.cross_entropy,
         "optimizer": torch.optim.AdamW(model.parameters()),
-        **MORE.get(page, dict)(),
     }
+    return {**given, **MORE[page](given)} if page in MORE else given
 
 
 class _Scaled(torch.autograd.Function):
@@ -42,7 +43,7 @@ class _Scaled(torch.autograd.Function):
         return 2 * gradient
 
 
-def _operators():
+def _operators(_):
     """An operator of each kind that a user may have."""
 
     @torch.library.custom_op("mylib::scale", mutates_args=())
@@ -56,7 +57,7 @@ def _operators():
     }
 
 
-def _trainer():
+def _trainer(_):
     """A small BERT, its arguments and its data."""
     from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
@@ -69,12 +70,12 @@ def _trainer():
     }
 
 
-def _data():
+def _data(_):
     examples = torch.utils.data.TensorDataset(torch.randn(512, 784), torch.randint(0, 10, (512,)))
     return {"data": torch.utils.data.DataLoader(examples, batch_size=256)}
 
 
-def _lightning():
+def _lightning(given):
     """A module of Lightning and its data."""
     import lightning
 
@@ -89,10 +90,10 @@ def _lightning():
         def configure_optimizers(self):
             return torch.optim.AdamW(self.parameters())
 
-    return {"module": Classifier(), **_data()}
+    return {"module": Classifier(), **_data(given)}
 
 
-def _blocks():
+def _blocks(_):
     """A network of blocks that repeat, and a folder for codes."""
     blocks = [nn.Sequential(nn.LayerNorm(256), nn.Linear(256, 256), nn.GELU()) for _ in range(3)]
     return {
@@ -102,7 +103,7 @@ def _blocks():
     }
 
 
-def _graph():
+def _graph(_):
     return {
         "features": torch.randn(3000, 64),
         "edges": torch.randint(0, 3000, (2, 12000)),
@@ -110,7 +111,41 @@ def _graph():
     }
 
 
+class _Loop:
+    """The loop of a framework that has the model and the data."""
+
+    def __init__(self, given):
+        self._given = given
+        self.model, self.model_parts = given["model"], [given["model"]]
+
+    def train(self, *_):
+        for inputs, labels in self._given["loader"]:
+            self._given["criterion"](self.model(inputs), labels).backward()
+
+
+def _frameworks(given):
+    """What MMEngine, timm and torchtitan bring; the tests of integrations run the first as it is."""
+    from mmengine.hooks import Hook
+
+    loop = _Loop(given)
+    making = SimpleNamespace(from_cfg=lambda config: loop, build=lambda: loop)
+    mmengine = SimpleNamespace(hooks=SimpleNamespace(Hook=Hook))
+    epochs = {"start_epoch": 0, "num_epochs": 1, "train_one_epoch": loop.train}
+    return {"Runner": making, "config": making, "mmengine": mmengine, **epochs}
+
+
+def _step(given):
+    return {"step": _Loop(given).train}
+
+
+def _compressor(given):
+    return {"compressor": gact.Compressor(given["model"], bits=4, min_bytes=0)}
+
+
 MORE = {
+    "docs/precision": _compressor,
+    "docs/recipes": _frameworks,
+    "docs/memory": _step,
     "docs/consumers": _operators,
     "docs/guides/trainer": _trainer,
     "docs/guides/lightning": _lightning,

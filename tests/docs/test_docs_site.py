@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 
+import pytest
 from blocks import ROOT
 
 import gact
@@ -29,7 +30,8 @@ def test_the_site_builds_without_a_warning_and_is_complete(tmp_path):
     assert len(pages) > 20
     assert {name for name, text in pages.items() if _FETCHED.search(text)} == set()
     assert "gact bench max-batch" in pages["cli.html"]
-    assert "<!-- commands" not in pages["cli.html"]
+    assert "must be a number from 1 to 8" in pages["warnings.html"]
+    assert {name for name, text in pages.items() if re.search("<!-- (commands|errors|README)", text)} == set()
 
     named = inventory(site / "objects.inv")
     assert {f"gact.{name}" for name in gact.__all__ if name != "__version__"} - named == set()
@@ -45,3 +47,10 @@ def inventory(path):
 def test_make_help_names_the_site():
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "make docs: " in told.stdout
+
+
+def test_a_page_that_shows_a_section_of_the_readme_that_is_gone_is_an_error(hooks):
+    module = hooks("root_pages")
+    assert module.section("# a\n\n## One\n\ntext\n\n### deeper\n\n## Two\n", "One") == "text\n\n### deeper"
+    with pytest.raises(Exception, match=r"README\.md has no section 'Three'"):
+        module.section("# a\n\n## One\n", "Three")
