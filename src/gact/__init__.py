@@ -3,9 +3,6 @@
 Autograd's saved tensors are held in a few bits each; see ``Compressor``.
 """
 
-from importlib.metadata import PackageNotFoundError as _NotInstalled
-from importlib.metadata import version as _version
-
 from .attention import attention
 from .codecs import register_codec
 from .compressor import Compressor
@@ -20,11 +17,9 @@ from .quantized import QuantizedTensor, quantize
 from .remat import register_rebuild
 from .report import Advice, Report, Row
 from .store import StoreError, register_store
+from .text import version as _version
 
-try:
-    __version__ = _version("gact")
-except _NotInstalled:  # a source tree on the path
-    __version__ = "0+unknown"
+__version__ = _version()
 
 __all__ = [
     "Advice",

@@ -1,20 +1,33 @@
-"""Text that people read: sizes, columns and pages."""
+"""Text that people read: sizes, columns, tables, the version."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib import metadata
 
-_STYLE = (
-    "body{font:14px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}"
-    "th,td{padding:2px 10px;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}"
-)
+
+def version() -> str:
+    """The version that is installed."""
+    try:
+        return metadata.version("gact")
+    except metadata.PackageNotFoundError:  # a source tree on the path
+        return "0+unknown"
 
 
 def mebibytes(size: float) -> str:
     """Bytes in MiB, with three figures or so."""
     size /= 2**20
     return f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
+
+
+def sized(size: float) -> str:
+    """Bytes in the unit that fits, with three figures or so."""
+    units = ["TiB", "GiB", "MiB", "KiB", "B"]
+    unit = units.pop()
+    while size >= 999.5 and units:
+        size, unit = size / 1024, units.pop()
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
 
 
 def printable(text: str) -> str:
@@ -56,17 +69,3 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequ
             "".join(f"<td{' class=n' if at in numbers else ''}>{escape(cell)}</td>" for at, cell in enumerate(row))
         )
     return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>\n"
-
-
-def html_page(title: str, heading: str, body: str) -> str:
-    """A page without scripts or outside files.
-
-    Args:
-        title: Of the window.
-        heading: Of the page.
-        body: HTML.
-    """
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style>\n<h1>{escape(heading)}</h1>\n{body}</html>\n"
-    )

@@ -86,7 +86,8 @@ def test_wheel_serves_all_later_pythons(wheel: Path) -> None:
 def test_wheel_has_no_sources(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {Path(name).suffix for name in names if name.startswith("gact/")} == {".py", ".so", ".typed"}
+    others = {name for name in names if name.startswith("gact/") and Path(name).suffix not in (".py", ".so")}
+    assert others == {"gact/py.typed", "gact/page/page.css", "gact/page/page.js"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gact"}
     assert {f"gact/{path.relative_to(ROOT / 'src' / 'gact')}" for path in (ROOT / "src").rglob("*.py")} <= set(names)
 

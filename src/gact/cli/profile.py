@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..autograd.internals import tree_leaves
 from ..compressor import Compressor
 from ..memory import MemoryProfile, profile_step
-from ..memory.report import render, table
+from ..memory.figures import table
 from ..planning.factory import call_factory
 from ..planning.subject import LossFunction, loss_of
 from ..text import mebibytes
-from .script import WARM, run_script
+from .script import WARM, Outcome, run_script
 
 _WIDTH = 100
 """Columns where the output is no terminal."""
@@ -47,21 +47,23 @@ def run_profile(
     """
     if html is not None and not html.resolve().parent.is_dir():
         _fail(f"there is no folder {html.parent}. Make it first, or choose another --html.")
-    ways, report = {"plain": None, f"{bits:g} bits": bits}, ""
+    ways: dict[str, float | None] = {"plain": None, f"{bits:g} bits": bits}
     try:
         if target.endswith(".py"):
-            profiles, report = _of_script(target, arguments, ways)
+            outcomes = _of_script(target, arguments, ways)
         else:
-            profiles = {way: _apart(profiled, target, width, optimizer) for way, width in ways.items()}
+            outcomes = {way: _apart(profiled, target, width, optimizer) for way, width in ways.items()}
     except (ValueError, TypeError, OSError) as error:
         _fail(str(error))
-    if html is not None:
-        html.write_text(render(profiles), encoding="utf-8")
+    profiles = {way: each.profile for way, each in outcomes.items() if each.profile is not None}
+    report = next((each.report for each in outcomes.values() if each.report is not None), None)
+    if html is not None and report is not None:
+        html.write_text(report.to_html(profiles, f"gact profile: {target}"), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({way: json.loads(each.to_json()) for way, each in profiles.items()}, indent=2))
         return
     _print(profiles)
-    if report:
+    if report is not None:
         typer.echo(f"\nwhat the compressed step kept:\n{report}")
     if html is not None:
         typer.echo(f"\npage: {html}")
@@ -73,21 +75,21 @@ def _apart(run: Callable[..., _T], *arguments: Any) -> _T:
         return process.submit(run, *arguments).result()
 
 
-def _of_script(path: str, arguments: list[str], ways: dict[str, float | None]) -> tuple[dict[str, MemoryProfile], str]:
-    """The profiles of a script's step in each way, and what the last of them kept."""
+def _of_script(path: str, arguments: list[str], ways: dict[str, float | None]) -> dict[str, Outcome]:
+    """What came of a script's step in each way."""
     if not Path(path).is_file():
         raise ValueError(f"there is no script {path}. Name a file, or a factory as package.module:function.")
-    profiles, report = {}, ""
+    outcomes = {}
     for way, bits in ways.items():
         outcome = _apart(run_script, path, arguments, bits)
         if outcome.profile is None:
             raise ValueError(outcome.failure)
-        profiles[way], report = outcome.profile, outcome.report
-    return profiles, report
+        outcomes[way] = outcome
+    return outcomes
 
 
-def profiled(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile:
-    """The profile of a training step, after some steps of the same.
+def profiled(factory: str, bits: float | None, optimizer: bool) -> Outcome:
+    """The profile of a training step, after some steps of the same, and what was kept in it.
 
     Args:
         factory: As ``package.module:function``.
@@ -102,7 +104,8 @@ def profiled(factory: str, bits: float | None, optimizer: bool) -> MemoryProfile
     for _ in range(WARM):
         step()
     batch = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    return profile_step(step, model, [*batch, *_state(adam)])
+    profile = profile_step(step, model, [*batch, *_state(adam)])
+    return Outcome(profile, None if bits is None else compressor.report())
 
 
 def _step(

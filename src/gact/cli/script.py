@@ -24,6 +24,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from ..compressor import Compressor
 from ..memory import MemoryProfile
 from ..memory.profile import StepProfiler
+from ..report import Report
 
 WARM = 3
 """Steps before the one that is profiled: the first makes workspaces and state, the second measures sensitivities."""
@@ -31,16 +32,16 @@ WARM = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a script.
+    """What came of a script or a factory.
 
     Attributes:
         profile: Of its fourth step; None if it did not come to that.
-        report: What the compressor kept in that step, as text; empty without one.
+        report: What the compressor kept in that step; None without one.
         failure: Why there is no profile; empty if there is one.
     """
 
     profile: MemoryProfile | None
-    report: str = ""
+    report: Report | None = None
     failure: str = ""
 
 
@@ -115,7 +116,7 @@ def run_script(path: str, arguments: list[str], bits: float | None) -> Outcome:
             return Outcome(None, failure=_told(error, path))
     if watch.profile is None:
         return Outcome(None, failure=f"{path} {_missing(watch)}{told}")
-    return Outcome(watch.profile, "" if watch.compressor is None else str(watch.compressor.report()))
+    return Outcome(watch.profile, None if watch.compressor is None else watch.compressor.report())
 
 
 def _missing(watch: _Watch) -> str:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from ..autograd.inner import in_backward
 from ..autograd.internals import current_node
 from ..autograd.modules import follow, unfollow
+from ..page import KINDS
+from .figures import Holder, Sample
 from .live import LiveTensors
-from .report import Holder, MemoryProfile, Sample
+from .report import MemoryProfile
 from .resident import ResidentPeak, resident_bytes
 
 PHASES = ("forward", "backward", "after")
@@ -27,6 +29,11 @@ class Maker(NamedTuple):
 
 
 BEFORE = Maker("before", "", "alive before the step")
+
+
+def kind_of(maker: Maker) -> str:
+    """What tensors of a maker are: one of ``KINDS``."""
+    return "codes" if maker.phase == PHASES[0] and maker.op.startswith("gact.") else maker.phase
 
 
 def profile_step(
@@ -71,6 +78,7 @@ class StepProfiler(LiveTensors):
     """
 
     def __init__(self, model: nn.Module | None, tensors: Iterable[Tensor]) -> None:
+        self._kinds = dict.fromkeys(KINDS, 0)
         super().__init__()
         known = list(tensors)
         if model is not None:
@@ -147,8 +155,13 @@ class StepProfiler(LiveTensors):
         module = "" if running is None else self._paths.get(running, f"<{type(running).__name__}>")
         return Maker(phase, module, op)
 
+    def count(self, nbytes: int, label: Maker) -> None:
+        """Counts by kind too."""
+        super().count(nbytes, label)
+        self._kinds[kind_of(label)] += nbytes
+
     def after(self, func: Callable[..., Any], args: tuple[Any, ...], results: Any, label: Maker) -> None:
         """Takes a sample."""
-        self.samples.append(Sample(label.phase, label.op, self.live_bytes))
+        self.samples.append(Sample(label.phase, label.op, self.live_bytes, label.module, tuple(self._kinds.values())))
         if self.live_bytes > self._highest:
             self._highest, self.at_peak = self.live_bytes, self.alive()

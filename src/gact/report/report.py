@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
+from ..memory import MemoryProfile
 from ..precision.controller import Controller
 from ..saved.ledger import Ledger
 from . import html, table
@@ -30,12 +33,19 @@ class Report(Figures):
         unmeasured: Why sensitivities are not measured (any more); empty if they are.
         parameters: The ten parameters whose own gradients have most predicted noise, the worst first: tuples of name,
             noise |g - g0|^2 / |g0|^2, and share of |g0|^2 in that of all. Empty before any measurement.
+        model: Class of the network and number of its parameters; empty if the compressor was given none.
         advice: What is not as a user would want it: tuples of code, text and remedy, see ``Advice``.
     """
 
-    def to_html(self) -> str:
-        """The totals and all rows as a page without scripts."""
-        return html.render(self)
+    def to_html(self, profiles: Mapping[str, MemoryProfile] | None = None, title: str = "") -> str:
+        """The report as one page that needs no network: totals, advice, modules as a tree, all rows as a table.
+
+        Args:
+            profiles: What ``gact.profile_step`` gave for a step of each way, by name and plain training first: memory
+                over the step is drawn with all of them in one chart. ``gact profile --html`` measures and passes them.
+            title: Of the page.
+        """
+        return html.render(self, profiles, title)
 
     def compare(self, other: Figures) -> str:
         """What this step and another one kept, kind of site by kind of site, the greatest difference first.
@@ -63,6 +73,11 @@ def _worst(controller: Controller, model: nn.Module | None) -> tuple[tuple[str, 
     worst = controller.worst(_WORST)
     names = {} if model is None or not worst else {id(each): name for name, each in model.named_parameters()}
     return tuple((names.get(id(each), str(list(each.shape))), noise, share) for each, noise, share in worst)
+
+
+def _described(model: nn.Module) -> str:
+    count = sum(each.numel() for each in model.parameters() if not isinstance(each, UninitializedParameter))
+    return f"{type(model).__name__}, {count:,} parameters"
 
 
 def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None = None) -> Report:
@@ -94,5 +109,6 @@ def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None
         controller.over_budget,
         controller.failure,
         parameters=_worst(controller, model),
+        model="" if model is None else _described(model),
     )
     return replace(report, advice=advice_on(report, controller, model))

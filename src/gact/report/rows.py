@@ -56,6 +56,7 @@ class Figures:
     unmeasured: str = ""
     advice: tuple[tuple[str, str, str], ...] = ()
     parameters: tuple[tuple[str, float, float], ...] = ()
+    model: str = ""
 
     @property
     def plain_bytes(self) -> int:
@@ -120,6 +121,7 @@ class Figures:
             "passes": self.passes,
             "over_budget": self.over_budget,
             "unmeasured": self.unmeasured,
+            "model": self.model,
             "parameters": [list(each) for each in self.parameters],
         }
         return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)

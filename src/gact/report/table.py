@@ -68,11 +68,16 @@ def percent(share: float | None) -> str:
 
 
 def summary(report: Figures) -> str:
-    """Advice on top, the totals in two lines, what measurements told in a third, and why there are none."""
+    """Advice on top, then the totals."""
+    told = "".join(f"{fill(f'{code}: {text} {remedy}', _FILLED)}\n" for code, text, remedy in report.advice)
+    return told + totals(report)
+
+
+def totals(report: Figures) -> str:
+    """The totals in two lines, what measurements told in a third, and why there are none."""
     moved = f" and {mebibytes(report.offloaded_bytes)} MiB offloaded" if report.offloaded_bytes else ""
     sites = {(row.module, row.op, row.call, row.slot) for row in report.rows}
-    told = "".join(f"{fill(f'{code}: {text} {remedy}', _FILLED)}\n" for code, text, remedy in report.advice)
-    told += (
+    told = (
         f"saved for backward: {mebibytes(report.plain_bytes)} MiB by plain autograd, "
         f"{mebibytes(report.kept_bytes)} MiB by gact{moved}: {report.ratio:.2f}x smaller\n"
         f"coverage {report.coverage:.1f} % of the bytes; {sum(row.count for row in report.rows)} saves at "
