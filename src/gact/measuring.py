@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .autograd.passes import Pass, unwatch, watch
+from .compiled import step_of
 from .forks import new_lock
 from .notices import Notices
 from .precision.aside import preserved_state
@@ -163,7 +164,7 @@ class _Watch:
     def around(self, begun: Pass) -> Iterator[None]:
         """What a backward pass runs in."""
         step = self._step()
-        if step is None or not saves_of(step, begun.roots):
+        if step is None or not saves_of(step, begun.roots, step_of):
             yield
             return
         self._met = True

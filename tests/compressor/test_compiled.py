@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import warnings
 
 import pytest
 import torch
@@ -405,6 +406,62 @@ def test_sensitivities_are_measured_where_compiled_backward_allows_it():
     assert c.report().passes > 0
     assert len({row.bits for row in rows}) > 1
     assert sum(row.noise_share or 0 for row in rows) == pytest.approx(1, abs=0.05)
+
+
+class WithLoss(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x).square().mean()
+
+
+@pytest.mark.parametrize("donated", [False, True])
+def test_a_loss_that_is_compiled_too_is_met_by_measurements(donated):
+    with torch._functorch.config.patch(donated_buffer=donated), warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        net = wholly(WithLoss(), "aot_eager")
+        c = compressor(net, adaptive=True)
+        x = torch.randn(128, 256)
+        for _ in range(3):
+            with c:
+                loss = net(x)
+            loss.backward()
+    reasons = [str(each.message) for each in seen if "could not measure" in str(each.message)]
+    if donated:
+        assert "donated" in c.report().unmeasured
+        assert len(reasons) == 1
+        assert "donated" in reasons[0]
+    else:
+        assert not reasons
+        assert c.report().passes > 0
+        assert len({row.bits for row in c.report().rows if row.codec == "groups"}) > 1
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 4))
+
+    def forward(self, x):
+        return self.net(x).square().mean()  # backward likes to write to the four columns
+
+
+def test_code_on_disk_whose_backward_runs_once_is_not_taken_for_code_that_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x, net = torch.randn(128, 64), Head()
+    net(x).backward()
+    expected = torch.cat([each.grad.flatten() for each in net.parameters()])
+    for donated in (True, False):
+        forget()
+        with torch._functorch.config.patch(donated_buffer=donated), compressor(net):
+            loss = torch.compile(net, backend="inductor")(x)
+        for _ in range(1 if donated else 3):
+            net.zero_grad()
+            loss.backward(retain_graph=not donated)
+            found = torch.cat([each.grad.flatten() for each in net.parameters()])
+            assert (found - expected).norm() < 0.1 * expected.norm()
 
 
 def test_the_report_names_the_module_that_was_compiled():

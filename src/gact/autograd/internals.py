@@ -43,6 +43,7 @@ __all__ = [
     "checkpoint_of",
     "current_node",
     "decompositions",
+    "backward_donates",
     "graph_compiler",
     "graph_of",
     "function_modes",
@@ -147,6 +148,13 @@ def graph_of(function: Callable[..., Any], *fakes: Any) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     return make_fx(function)(*fakes).graph
+
+
+def backward_donates() -> bool:
+    """Whether what is compiled now may write to the memory of what it saved, so that its backward runs once."""
+    import torch._functorch.config as config
+
+    return bool(config.donated_buffer)
 
 
 def graph_compiler() -> ModuleType:

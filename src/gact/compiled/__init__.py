@@ -9,6 +9,6 @@ holding, widths, rules and report as outside of compiled code. See ``docs/compil
 """
 
 from .install import is_possible, pair
-from .receiver import Receiver
+from .receiver import Receiver, step_of
 
-__all__ = ["Receiver", "is_possible", "pair"]
+__all__ = ["Receiver", "is_possible", "pair", "step_of"]

@@ -78,6 +78,7 @@ class _Owner(bytearray):
     """The memory of a handle, which owns what holds the value."""
 
     saved: Any
+    place: int
 
 
 _owners: weakref.WeakValueDictionary[int, _Owner] = weakref.WeakValueDictionary()
@@ -89,7 +90,17 @@ def _handle(saved: Any) -> Tensor:
     owner = _Owner(number.to_bytes(_BYTES, "little"))
     owner.saved = saved
     _owners[number] = owner
-    return torch.frombuffer(owner, dtype=torch.uint8)
+    handle = torch.frombuffer(owner, dtype=torch.uint8)
+    owner.place = handle.data_ptr()
+    return handle
+
+
+def owned(held: object) -> Any:
+    """What a handle owns that autograd holds; None for everything else."""
+    if not isinstance(held, Tensor) or held.dtype != torch.uint8 or held.shape != (_BYTES,) or not held.is_cpu:
+        return None
+    owner = _owners.get(int.from_bytes(bytes(held.tolist()), "little"))
+    return None if owner is None or owner.place != held.data_ptr() else owner.saved
 
 
 def _saved(handle: Tensor) -> Any:

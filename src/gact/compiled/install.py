@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from ..autograd import pair as pairs
-from ..autograd.internals import graph_compiler, top_hooks
+from ..autograd.internals import backward_donates, graph_compiler, top_hooks
 from ..errors import GactWarning
 from ..operators import aten
 from ..saved.unpacking import unpack
@@ -89,8 +89,22 @@ def _install() -> None:
             return
         if edited is not None:
             fw_module.graph, bw_module.graph = edited
+        if not backward_donates():
+            _tell_apart(bw_module)
 
     setattr(module, _NAME, edit_or_inline)
+
+
+def _tell_apart(backward: fx.GraphModule) -> None:
+    """Gives a backward that may run again another text than one that may not.
+
+    Inductor keeps compiled code on disk by the text of its graph and not by ``donated_buffer``: it would give code
+    that writes to the memory of what was saved, and every gradient after the first pass would be wrong.
+    """
+    first = next((node for node in backward.graph.nodes if node.op == "call_function"), None)
+    if first is not None:
+        first.name = f"{first.name}_may_run_again"
+        backward.recompile()
 
 
 def _mutated(meta: Any) -> set[int]:

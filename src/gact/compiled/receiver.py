@@ -25,6 +25,7 @@ from ..saved.parameters import Parameters
 from ..saved.save import Save
 from ..saved.steps import Step
 from ..saved.unpacking import unpack
+from . import handles
 
 _LARGE = "scores are large"
 _ITSELF = 1.0
@@ -43,12 +44,29 @@ class Value:
     def __init__(self, save: Save | Kept) -> None:
         self._save = save
 
+    @property
+    def step(self) -> Step | None:
+        """The step that has saved it."""
+        return self._save.step
+
     def restore(self) -> Tensor:
         """The value, in memory that nobody else has: compiled code may write to it."""
         save = self._save
         tensor = unpack(save)
         is_itself = isinstance(save, Kept) or isinstance(save.result, Kept)
         return tensor.clone() if is_itself else tensor
+
+
+def step_of(held: object) -> Step | None:
+    """The step of what autograd holds for compiled code; None for everything else.
+
+    Args:
+        held: What a slot of a node holds.
+    """
+    owned = handles.owned(held)
+    if isinstance(owned, Value):
+        return owned.step
+    return owned if isinstance(owned, Step) else None
 
 
 class Receiver:

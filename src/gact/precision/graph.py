@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,13 +64,19 @@ def _nodes_of(roots: Iterable[Root]) -> list[Node]:
     return [node for node in nodes if node is not None]
 
 
-def saves_of(step: Step, roots: Iterable[Root]) -> bool:
-    """Whether a graph holds anything that was saved in a step."""
+def saves_of(step: Step, roots: Iterable[Root], step_of: Callable[[object], Step | None] = lambda _: None) -> bool:
+    """Whether a graph holds anything that was saved in a step.
+
+    Args:
+        step: The step.
+        roots: Where the graph begins.
+        step_of: Tells the step of what a graph holds otherwise than our hooks have it.
+    """
     found = False
 
     def told(held: object, node: Node, slot: str, place: int) -> bool:
         nonlocal found
-        found = isinstance(held, (Save, Kept, Copied)) and held.step is step
+        found = (held.step if isinstance(held, (Save, Kept, Copied)) else step_of(held)) is step
         return found
 
     walk(_nodes_of(roots), 0, told)
