@@ -54,7 +54,7 @@ class Decision:
     """What was done with one saved tensor.
 
     Attributes:
-        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"derived"`` or ``"keep"``.
+        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"sparse"``, ``"derived"`` or ``"keep"``.
         bits: Width of a code; 0 for a kept or derived tensor.
         reason: Why the tensor was left alone; empty for others.
     """

@@ -6,6 +6,7 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 * ``transformed``: the same of what an exact transformation makes of a region (``transforms``: rows scaled;
   ``normalised`` and ``columns``; ``probabilities``; ``slopes``; ``clamped``; ``bent``). ``forms`` chooses one.
 * ``masks``: one exact bit; ``winners``: one that tells who won a comparison. ``integers``: as many bits as they take.
+  ``sparse``: one bit and the values that are not zero.
   ``exact``: the region itself. ``blank``: its size.
 * ``fused``: decoding and what follows it in one pass, with ``lines`` (a scale and shift for each channel).
 * ``statistics``, ``channels``, ``chunks``: of norms, of channels, and parts of a region that are coded one by one.
@@ -13,7 +14,7 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 
 To add a code of values, write a ``transforms.Transform`` and a form that makes it where it suits a region, and enter
 the form in ``registry.CODECS``; users do so with ``gact.register_codec``. ``tests/codecs/edge_cases.py`` lists cases
-that every one must pass. To add an exact code, write a ``base.Code`` and have ``packing/holding.py`` choose it for a
+that every one must pass. To add an exact code, write a ``base.Code`` and have ``packing/lossless.py`` choose it for a
 kind of need.
 """
 

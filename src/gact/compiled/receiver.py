@@ -15,8 +15,8 @@ from ..operators.aten import MAGNITUDES
 from ..operators.magnitudes import of_one_magnitude
 from ..operators.need import VALUE, Need
 from ..packing.consumers import Consumers
+from ..packing.lossless import lossless
 from ..packing.packer import Packer
-from ..packing.policy import lossless
 from ..records import Decision, Site
 from ..saved.identity import locate
 from ..saved.kept import Kept

@@ -17,8 +17,9 @@ class Need:
 
     Attributes:
         kind: ``"value"`` (an unbiased estimate: backward is linear in it, or nearly), ``"mask"`` (which side of a
-            bound, one exact bit), ``"exact"``, ``"unknown"`` (exact until the user says what backward reads), or
-            ``"shape"`` (backward reads size, strides, dtype and device and no element).
+            bound, one exact bit), ``"integers"`` and ``"sparse"`` (held without loss by what the values are),
+            ``"exact"``, ``"unknown"`` (exact until the user says what backward reads), or ``"shape"`` (backward reads
+            size, strides, dtype and device and no element).
         min_bits: Least width of a value's code.
         mask: The test of a mask.
         why: For exact and unknown ones, what the backward does with the value.

@@ -4,6 +4,7 @@
 * ``callers``: parts of torch that run a custom Function or a backward pass of their own. ``rerun``: checkpointed blocks
   that hold compiled code.
 * ``packer``: what must survive of it. ``policy``, ``rules``: what its kind allows, and what the user wants.
+* ``lossless``: what is held exactly in fewer bits, whoever reads it.
 * ``comparing``: what a node compares, held as who won.
 * ``outweighed``: which width a row that a norm reads must have.
 * ``drowned``: whether what is made again has far more rounding than a code of its own would.

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from ..codecs import keys as streams
 from ..codecs.base import Code
-from ..codecs.blank import Blank
 from ..codecs.exact import Exact
 from ..codecs.forms import Form, quantized
-from ..codecs.integers import Integers, extremes
-from ..codecs.masks import Mask
 from ..codecs.transforms import Transform
 from ..operators.forms import LOGARITHMS, MIDDLES, OWN, kind_of
 from ..operators.need import Need
@@ -37,9 +34,10 @@ from ..saved.save import Save
 from ..saved.straight import straightened
 from .casting import outside_of_autocast
 from .drowned import is_drowned
+from .lossless import without_loss
 from .offload import ExactCode, Movable, Offload
 from .outweighed import enough, serves
-from .policy import BOOL, Widths, least_bits, ruled
+from .policy import Widths, least_bits, ruled
 from .rules import Rules
 
 _BESIDE = Decision.keep("kept by another save")
@@ -241,6 +239,8 @@ class Holding:
             self._held.add_exact(save.identity, needed.mask or needed.kind, encoded)
             if needed.kind == "mask":
                 self._recipes.last_mask = weakref.ref(encoded)
+            elif needed.kind == "sparse":
+                self._held.add_value(save.identity, encoded)
         self._record(encoded, save)
 
     def take(self, save: Save, code: Code) -> None:
@@ -268,13 +268,8 @@ class Holding:
 
     def _encode(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
         """A region in a code, or the reason why it has none."""
-        if needed.kind == "shape":
-            return Encoded(Blank(region))
-        if needed.kind == "mask":
-            return Encoded(Mask(region, needed.mask or BOOL))
-        if needed.kind == "integers":  # on a device their range cannot be read without waiting
-            return Encoded(Integers(region, *extremes(region))) if region.is_cpu else "integer"
-        return self._quantize(region, save, needed, transform)
+        encoded = without_loss(region, needed)
+        return self._quantize(region, save, needed, transform) if encoded is None else encoded
 
     def _quantize(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
         """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""

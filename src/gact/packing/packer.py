@@ -38,8 +38,9 @@ from .callers import CHECKPOINT, COMPILED
 from .comparing import codes_of, compares
 from .consumers import Consumers
 from .holding import Holding
+from .lossless import lossless
 from .offload import Offload
-from .policy import Widths, lossless, need, refusal
+from .policy import Widths, need, refusal
 from .rules import Rules
 
 _SMALL = Decision.keep(SMALL)

@@ -13,19 +13,16 @@ from torch.autograd.graph import Node
 from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.groups import Groups
 from ..codecs.integers import DTYPES as INTEGERS
-from ..codecs.masks import MaskTest, two_values
 from ..operators.forms import BENT, MIDDLES
 from ..operators.need import VALUE, Need
 from ..operators.table import need_of
 from ..records import Site
 from ..saved.origins import NARROW
 from ..saved.parameters import PLAIN
+from .lossless import lossless
 from .rules import Rule
 
 _DTYPES = FLOATS | INTEGERS | {torch.bool}
-BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
-_BOOL_NEED = Need("mask", mask=BOOL)
-_INTEGER_NEED = Need("integers")
 # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
 _DATA_BITS = 8
@@ -75,22 +72,6 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
 def _of_data(needed: Need) -> Need:
     """A need of what no op made."""
     return replace(needed, prior_bits=_DATA_BITS)
-
-
-def lossless(region: Tensor, is_data: bool) -> Need | None:
-    """The code that holds a region exactly, whoever reads it, in fewer bits; None if there is none.
-
-    Args:
-        region: A region, of a kind that ``refusal`` lets pass.
-        is_data: Whether no op made it.
-    """
-    dtype = region.dtype
-    if dtype is torch.bool:
-        return _BOOL_NEED
-    if dtype in INTEGERS:
-        return _INTEGER_NEED
-    test = two_values(region) if is_data else None
-    return None if test is None else Need("mask", mask=test)
 
 
 def least_bits(needed: Need) -> int:

@@ -17,7 +17,7 @@ class Row:
         op: Operation that saved.
         call: Which of the module's calls of this op.
         slot: Which of the tensors saved by that call.
-        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"derived"`` or ``"keep"``.
+        codec: ``"groups"``, ``"mask"``, ``"integers"``, ``"sparse"``, ``"derived"`` or ``"keep"``.
         bits: Width of a code; 0 for a kept or derived tensor.
         count: Tensors saved.
         duplicates: Of those, saves of memory that was held already.

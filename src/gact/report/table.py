@@ -49,6 +49,8 @@ def code_name(row: Row) -> str:
         return f"{row.bits} bits"
     if row.codec == "keep":
         return f"kept: {row.reason}"
+    if row.codec == "sparse":
+        return "sparse, exact"
     return f"{row.codec}, {row.bits} bit{'s' * (row.bits > 1)}" if row.bits else row.codec
 
 
