@@ -120,7 +120,7 @@ class Compressor(MadeLate, Context):
         self._model = model
         self._settings = checked(asked)
         self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
-        self._controller = Controller(self._settings, self._sites.site, Replicas(model))
+        self._controller = Controller(self._settings, self._sites.site, Replicas(model), model)
         self._measuring = Measuring(model, self._controller, self._notices)
         self._steps = Steps(self._measuring, Small(self._settings.min_bytes))
         again = contexts_again(model, self._settings, self._controller, self._steps, self._sites, self._rules)

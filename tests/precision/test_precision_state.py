@@ -97,6 +97,10 @@ DAMAGED = {
     "seen before all steps": site(seen=-1),
     "gap of a text": site(gap="long"),
     "neither here nor gone": site(gone=None),
+    "sample of no bytes": lambda precision: precision.update(
+        snapshot={"leaves": [], "numel": [], "read": "?", "tries": 1}
+    ),
+    "sample without leaves": lambda precision: precision.update(snapshot={"read": ""}),
     "request of a text": lambda precision: precision["schedule"].update(requested="soon"),
 }
 
@@ -141,7 +145,8 @@ def test_a_resumed_run_holds_to_what_is_asked_for_now(options):
     train(resumed, model, range(5, 6))
     train(fresh, model, range(4))
     report = resumed.report()
-    assert report.kept_bytes == pytest.approx(fresh.report().kept_bytes, rel=0.1)
+    if "max_noise" not in options:  # the variance from batch to batch is that of two other batches
+        assert report.kept_bytes == pytest.approx(fresh.report().kept_bytes, rel=0.1)
     if "ratio" in options:
         assert report.ratio == pytest.approx(12.0, rel=0.02)
     if "memory" in options:
@@ -172,3 +177,37 @@ def test_why_a_run_gave_up_measuring_is_told_as_of_before():
     again.measure_next()
     train(again, model, range(3, 5))
     assert passes(again) > 0
+
+
+@pytest.mark.parametrize("options", BUDGETS.values(), ids=BUDGETS)
+def test_saving_in_every_step_changes_nothing(options):
+    def trained(saves):
+        torch.manual_seed(3)
+        model = network()
+        c = compressor(model, probe_interval=4, **options)
+        for number in range(12):
+            model.zero_grad()
+            step(c, model, torch.randn(64, 32, generator=torch.Generator().manual_seed(number)))
+            if saves:
+                copy.copy(c)
+                c.state_dict()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+        return gradient(model), c.report().batch_variance, c.state_dict()
+
+    (ours, variance, state), (theirs, expected, known) = trained(True), trained(False)
+    assert torch.equal(ours, theirs)
+    assert variance == expected is not None
+    assert state == known
+
+
+def test_a_reading_of_the_meter_is_dropped_where_parameters_have_other_names():
+    model = network()
+    original = compressor(model, max_noise=0.01)
+    train(original, model, range(2))
+    state = original.state_dict()
+    assert set(state["precision"]["snapshot"]["leaves"]) == dict(model.named_parameters()).keys()
+    resumed = compressor(nn.Sequential(model), max_noise=0.01)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict()["precision"]["snapshot"] is None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..autograd.replicas import Replicas
 from ..codecs.groups import Groups
@@ -44,6 +44,7 @@ class Controller(Known):
         settings: The budget and the interval.
         site_of: Gives the site of four names.
         replicas: The other processes of the training.
+        model: The network, whose parameters have names.
 
     Attributes:
         passes: Backward passes that measurements have run.
@@ -52,9 +53,14 @@ class Controller(Known):
     """
 
     def __init__(
-        self, settings: Settings, site_of: Callable[[str, str, int, int], Site], replicas: Replicas | None = None
+        self,
+        settings: Settings,
+        site_of: Callable[[str, str, int, int], Site],
+        replicas: Replicas | None = None,
+        model: nn.Module | None = None,
     ) -> None:
         super().__init__(settings)
+        self._model = model
         self.replicas = Replicas(None) if replicas is None else replicas
         self.passes = 0
         self.is_used = False
@@ -220,8 +226,6 @@ class Controller(Known):
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, in plain numbers and lists."""
         self._settle(None, alone=self.replicas.group is None)
-        if self.settings.max_noise is not None:
-            self.snapshot = None  # a sample of the gradient is not for keeping, and widths must not depend on it
         return {
             "sites": [
                 {**to_plain(site, finding, self.widths[site]), **self._sightings.state(site)}
@@ -237,7 +241,21 @@ class Controller(Known):
             "over_budget": self.over_budget,
             "failure": self.failure,
             "schedule": self._schedule.state(),
+            "snapshot": self._pending(),
         }
+
+    def _named(self) -> dict[str, Tensor]:
+        return {} if self._model is None else dict(self._model.named_parameters())
+
+    def _pending(self) -> dict[str, Any] | None:
+        """A reading of the meter that has begun and on which widths will depend; dropped if it cannot be saved."""
+        if self.snapshot is None or self.settings.max_noise is None:
+            return None
+        names = {id(each): name for name, each in self._named().items()}
+        pending = self.snapshot.state(names) if self.replicas.group is None else None  # each rank has its own
+        if pending is None:
+            self.snapshot = None
+        return pending
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Sets the state that ``state`` returned; what is asked for stays as it is.
@@ -249,12 +267,12 @@ class Controller(Known):
             ValueError: If it is no such state. Nothing is changed then.
         """
         names = set(Controller(self.settings, self._site_of).state())
-        resumed = Resumed.checked(state, names, self.settings.probe_interval, self._site_of)
+        resumed = Resumed.checked(state, names, self.settings.probe_interval, self._site_of, self._named())
         self.findings, self.widths = resumed.findings, resumed.widths
         self.noise, self.batch_variance, self.passes = resumed.noise, resumed.batch_variance, resumed.passes
         self.is_used, self.over_budget, self.failure = resumed.is_used, resumed.over_budget, _of_before(resumed.failure)
         self.replicas.count = resumed.turns
-        self.snapshot, self._spreads = None, {}
+        self.snapshot, self._spreads = resumed.snapshot, {}
         self._totals, self._schedule, self._ledger = resumed.totals, resumed.schedule, None
         self._sightings.load(resumed.presences, resumed.elements)
         if self.settings.adaptive:

@@ -15,11 +15,14 @@ in one asks ``is_measuring``. What hangs on the accumulation of a gradient is no
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,6 +143,48 @@ class Snapshot:
         self._next: list[Tensor | None] = [None] * len(leaves)
         self._fits = False
         self.tries = _TRIES
+
+    def state(self, names: Mapping[int, str]) -> dict[str, Any] | None:
+        """The sample in plain numbers and texts; None if it is of a leaf without a name.
+
+        Args:
+            names: Names of leaves by their ``id``.
+        """
+        leaves = [names.get(id(reference())) for reference in self._leaves]
+        if None in leaves:
+            return None
+        file = io.BytesIO()
+        torch.save([None if each is None else each.cpu() for each in self._read], file)
+        read = base64.b64encode(file.getvalue()).decode()
+        return {"leaves": leaves, "numel": list(self._numel), "tries": self.tries, "read": read}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], named: Mapping[str, Tensor]) -> Snapshot | None:
+        """The snapshot whose ``state`` this is; None if there are no such leaves any more.
+
+        Args:
+            state: The state.
+            named: Leaves by name.
+
+        Raises:
+            ValueError: If it is no such state.
+            KeyError: If something is missing in it.
+        """
+        leaves = [named.get(str(name)) for name in state["leaves"]]
+        try:
+            read = torch.load(io.BytesIO(base64.b64decode(state["read"])), weights_only=True)
+            numel = [int(each) for each in state["numel"]]
+            if not len(read) == len(numel) == len(leaves):
+                raise ValueError(f"{len(read)} samples and {len(numel)} sizes of {len(leaves)} gradients")
+        except Exception as error:  # whatever is raised for bytes that are none of torch's
+            raise ValueError(f"a sample of the gradient that cannot be read: {error!r}") from error
+        found = [leaf for leaf in leaves if leaf is not None]
+        if len(found) < len(leaves):
+            return None
+        on = [None if each is None else each.to(leaf.device) for each, leaf in zip(read, found, strict=True)]
+        snapshot = cls(found, on, numel)
+        snapshot.tries = int(state["tries"])
+        return snapshot
 
     @contextlib.contextmanager
     def next_gradient(self, roots: Roots) -> Iterator[None]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from ..records import Site
 from .findings import Finding, Totals
+from .probe import Snapshot
 from .schedule import Schedule
 from .sightings import Presence
 from .state import count, expect, from_plain, number_or_none, presence_from
@@ -28,6 +31,7 @@ class Resumed(NamedTuple):
     elements: tuple[int, ...]
     schedule: Schedule
     failure: str
+    snapshot: Snapshot | None
 
     @classmethod
     def checked(
@@ -36,6 +40,7 @@ class Resumed(NamedTuple):
         names: set[str],
         interval: int | None,
         site_of: Callable[[str, str, int, int], Site],
+        named: Mapping[str, Tensor],
     ) -> Resumed:
         """What ``Controller.state`` returned.
 
@@ -44,6 +49,7 @@ class Resumed(NamedTuple):
             names: Keys that it must have.
             interval: Steps between two measurements.
             site_of: Gives the site of four names.
+            named: Parameters by name.
 
         Raises:
             ValueError: If it is no such state.
@@ -66,6 +72,7 @@ class Resumed(NamedTuple):
                 elements=tuple(map(count, state["elements"])),
                 schedule=Schedule.load(interval, state["schedule"]),
                 failure=str(state["failure"]),
+                snapshot=None if state["snapshot"] is None else Snapshot.of_state(state["snapshot"], named),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the precision state is damaged ({error!r}). Pass what state_dict() returned.") from error
