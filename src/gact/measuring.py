@@ -27,6 +27,13 @@ from .saved.steps import Step
 from .text import mebibytes
 
 _log = logging.getLogger("gact")
+_ALONE = 2
+"""Steps, one after another, that inner passes alone have read, until it is told."""
+_INSIDE = (
+    "gact compresses nothing of what torch.autograd.grad reads inside of the context, where it is taken for a gradient "
+    "that the loss contains, and no other backward pass has read these steps. Leave the context before, or call "
+    "backward()."
+)
 _PAST = "its backward pass was begun neither by torch.autograd.backward nor by torch.autograd.grad."
 
 
@@ -56,6 +63,8 @@ class Measuring:
         controller = self._controller
         last, self._watch = self._watch, None
         self.end_step(before)
+        if step.inner.alone >= _ALONE:
+            self._notices.give(_INSIDE)
         controller.replicas.begin_step(step.ledger)
         if not controller.settings.adaptive and not controller.is_asked:
             return

@@ -155,3 +155,30 @@ def test_a_plain_script_with_a_scaler():
         optimizer.zero_grad()
     assert c.report().passes > 1
     assert not inner.in_backward()
+
+
+def layers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2))
+
+
+def test_a_training_by_gradients_that_are_asked_for_inside_of_the_context_is_told_once():
+    def train(model):
+        with small(model):
+            for _ in range(6):
+                loss = nn.functional.cross_entropy(model(NODES), CLASSES)
+                torch.autograd.grad(loss, list(model.parameters()))
+
+    with pytest.warns(gact.GactWarning, match=r"autograd\.grad reads inside of the context") as told:
+        train(layers())
+    assert len(told) == 1
+
+
+def test_a_penalty_on_gradients_is_no_such_training(recwarn):
+    model = layers()
+    with small(model):
+        for _ in range(6):
+            x = NODES.clone().requires_grad_()
+            gradient = torch.autograd.grad(model(x).sum(), x, create_graph=True)[0]
+            (nn.functional.cross_entropy(model(x), CLASSES) + gradient.square().mean()).backward()
+    assert not [each for each in recwarn if "autograd.grad reads" in str(each.message)]

@@ -38,12 +38,14 @@ class InnerPasses:
     Attributes:
         sites: Places whose tensors such a pass has read.
         expects: Whether steps with an input that needs a gradient run such a pass; None until one has shown it.
+        alone: How many steps before this one, one after another, were read by such passes and by no other.
     """
 
     def __init__(self) -> None:
         self._open: set[object] = set()
         self.sites: set[Site] = set()
         self.expects: bool | None = None
+        self.alone = 0
         self._gradients = 0
         self._made: dict[int, weakref.ref[Tensor]] = {}
         self._has_input = self._was_read = self._was_used = False
@@ -60,6 +62,7 @@ class InnerPasses:
         """Begins a step, with what the last one has shown."""
         if self._has_input and (self._was_read or self._was_used):
             self.expects = self._was_read
+        self.alone = self.alone + 1 if self._was_read and not self._was_used else 0
         self._has_input = self._was_read = self._was_used = False
 
     def meet_input(self, leaf: Tensor) -> None:
