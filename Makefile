@@ -35,7 +35,7 @@ bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step';
 	$(BIN)/python benchmarks/run.py $(CASE)
 
 docs: $(STAMPS)/docs ## build the documentation site into build/docs; warnings and broken links are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'build/docs/index.html; with search: $(BIN)/python -m http.server -d build/docs'
 
 matrix: $(STAMPS)/dev ## the tests over releases of torch and Python (RELEASES='2.14.1/3.11', TESTS=tests/store): docs/compatibility.md
