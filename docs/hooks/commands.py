@@ -28,12 +28,17 @@ def _described(command: Any, name: str) -> Iterator[str]:
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option"]
         yield f"## {name}"
-        yield str(command.help)
+        yield "\n\n".join(_paragraph(each) for each in str(command.help).split("\n\n"))
         yield f"```text\n{' '.join([name, '[OPTIONS]', *(_metavar(each) for each in arguments)])}\n```"
         yield _table("argument", [(_metavar(each), _told(each)) for each in arguments])
         yield _table("option", [(_names(each), _told(each)) for each in options])
     for word, each in commands.items():
         yield from _described(each, f"{name} {word}")
+
+
+def _paragraph(text: str) -> str:
+    """A part of a help text; one whose lines are not to be joined is code."""
+    return f"```python\n{text[1:].strip()}\n```" if text.startswith("\b") else text.strip()
 
 
 def _table(head: str, rows: list[tuple[str, str]]) -> str:

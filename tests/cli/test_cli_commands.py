@@ -1,5 +1,6 @@
 """The commands as a user calls them."""
 
+import json
 import subprocess
 import sys
 
@@ -7,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 import gact
+from gact import demo
 from gact.cli import extras, main, selftest
 from gact.cli.app import app
+from gact.demo.results import NetworkResult, Timeline, Training, WayResult
 
 runner = CliRunner()
 
@@ -108,3 +111,31 @@ def test_doctor_reports_a_missing_extra(monkeypatch):
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 0
     assert "pip install scikit-learn" in result.output
+
+
+def test_doctor_as_json(monkeypatch):
+    data = json.loads(runner.invoke(app, ["doctor", "--json"]).stdout)
+    assert data["facts"]["gact"] == gact.__version__
+    assert all(check["passed"] for check in data["checks"])
+    monkeypatch.setitem(selftest.CHECKS, "gradient", lambda: (False, "off by far"))
+    result = runner.invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert {"name": "gradient", "passed": False, "detail": "off by far"} in json.loads(result.stdout)["checks"]
+
+
+def test_demo_as_json(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "run", lambda settings, advance: [made])
+    monkeypatch.setattr("gact.demo.picture.draw", lambda results, path: None)
+    timeline = Timeline(("forward",), ((3, 5),))
+    made = NetworkResult("net", 7, (WayResult(4, 80, 10, timeline, 1.5, (Training((0.5,), (0.1,), 0.9),)),))
+    result = runner.invoke(app, ["demo", "--json", "--output", str(tmp_path / "demo.png")])
+    assert result.exit_code == 0, result.output
+    (network,) = json.loads(result.stdout)
+    assert network["name"] == "net"
+    assert network["ways"][0]["kept_bytes"] == 10
+    assert network["ways"][0]["trainings"][0]["accuracy"] == 0.9
+
+
+@pytest.mark.parametrize("command", ["demo", "sensitivity", "doctor", "plan", "profile", "bench max-batch"])
+def test_every_command_has_json(command):
+    assert "--json" in runner.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "100"}).stdout

@@ -1,8 +1,15 @@
 """``gact plan`` and ``gact bench max-batch`` as a user calls them."""
 
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
+import gact
 from gact.cli.app import app
 
 runner = CliRunner()
@@ -15,6 +22,13 @@ def build(batch=64):
     return nn.Sequential(*blocks), torch.randn(batch, 64, 64), lambda model, x: model(x).sum()
 def no_loss():
     return nn.Linear(4, 4), torch.randn(2, 4)
+def fails():
+    return undefined_name
+class Steep(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) @ torch.randn(3, 3)
+def wrong_shapes():
+    return Steep(4, 4), torch.randn(2, 4)
 """
 
 
@@ -28,7 +42,7 @@ def _module(tmp_path, monkeypatch):
 def test_plan_prints_a_table_and_the_choice():
     result = runner.invoke(app, ["plan", "made_for_plans:build", "--memory", "20 MiB"])
     assert result.exit_code == 0, result.output
-    for text in ("batch 64", "L0", "checkpointing", "L1", "CB1", "largest batch", "choice: "):
+    for text in ("batch 64", "L0", "checkpointing", "L1", "CB1", "largest batch", "choice: ", "memory 20 MiB"):
         assert text in result.output
     assert "\x1b" not in result.output
 
@@ -58,6 +72,58 @@ def test_plan_says_in_words_what_is_wrong(arguments, words):
     assert "Traceback" not in result.output
 
 
+def test_plan_ends_with_what_to_write():
+    found = {}
+    for memory in ("1 MiB", "20 MiB", "4 GiB"):
+        result = runner.invoke(app, ["plan", "made_for_plans:build", "--memory", memory, "--no-sizes"])
+        found[memory] = result.stdout.splitlines()[-1]
+    assert found["4 GiB"] == "use: plain training, which fits"
+    assert found["20 MiB"].startswith(("use: gact.Compressor", "use: gact.Plan.load"))
+    assert found["1 MiB"] == "use: more memory, or a smaller model"
+
+
+def test_a_plan_is_saved_and_printed_as_json(tmp_path):
+    path = tmp_path / "plan.json"
+    arguments = ["plan", "made_for_plans:build", "--memory", "40 MiB", "--no-sizes", "--json", "--save", str(path)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert data == json.loads(path.read_text())
+    plan = gact.Plan.load(path)
+    assert (plan.choice, plan.use) == (data["choice"], data["use"])
+    result = runner.invoke(app, [*arguments[:-1], str(tmp_path / "nowhere" / "plan.json")])
+    assert result.exit_code == 1
+    assert "nowhere" in result.stderr
+
+
+def test_only_the_users_lines_of_a_failure_are_shown():
+    for factory, error, line in (
+        ("fails", "NameError: name 'undefined_name' is not defined", "return undefined_name"),
+        ("wrong_shapes", "RuntimeError: ", "@ torch.randn(3, 3)"),
+    ):
+        result = runner.invoke(app, ["plan", f"made_for_plans:{factory}"])
+        assert result.exit_code == 1
+        assert error in result.stderr
+        assert line in result.stderr
+        files = re.findall('File "([^"]*)"', result.stderr)
+        assert [Path(name).name for name in files] == ["made_for_plans.py"]
+
+
+def test_the_factory_of_the_help_runs(tmp_path):
+    found = []
+    for command in (["plan"], ["profile"], ["bench", "max-batch"]):
+        told = runner.invoke(app, [*command, "--help"], env={"COLUMNS": "100"}).stdout
+        found.append(textwrap.dedent(told[told.index(" def factory") : told.index(" A loss_fn may")]))
+    code, *others = found
+    assert others == [code, code]
+    assert len(code.strip().splitlines()) == 5
+    (tmp_path / "made_of_help.py").write_text(f"import torch\nfrom torch import nn\n{code}")
+    result = runner.invoke(app, ["plan", "made_of_help:factory", "--no-sizes"])
+    sys.modules.pop("made_of_help", None)
+    assert result.exit_code == 0, result.output
+    assert "batch 256" in result.stdout
+
+
 def test_max_batch_prints_rows(monkeypatch):
     from gact.planning.trials import search
 
@@ -71,6 +137,10 @@ def test_max_batch_prints_rows(monkeypatch):
     assert result.exit_code == 0, result.output
     for text in ("L0", "L1", "25", "100", "4.0", "too large"):
         assert text in result.output
+    result = runner.invoke(app, ["bench", "max-batch", *arguments, "--json"])
+    levels = json.loads(result.stdout)["levels"]
+    assert [(each["level"], each["batch"]) for each in levels] == [("L0", 25), ("L1", 100)]
+    assert "too large" in result.stderr
 
 
 def test_max_batch_says_in_words_what_is_wrong():

@@ -1,5 +1,7 @@
 """``gact sensitivity`` as a user calls it."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -40,3 +42,13 @@ def test_without_the_extra_the_command_is_named(monkeypatch):
     result = runner.invoke(app, ["sensitivity"])
     assert result.exit_code == 1
     assert "pip install scikit-learn matplotlib" in result.output
+
+
+def test_the_rows_as_json():
+    result = runner.invoke(app, ["sensitivity", "--steps", "2", "--rounds", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert (data["network"], data["bits"], data["steps"]) == ("convolutional", 4, 2)
+    *sites, together = sorted(data["rows"], key=lambda row: row["site"] is None)
+    assert together["site"] is None
+    assert all(row["predicted"] >= 0 and row["bits"] in range(1, 9) for row in sites)

@@ -20,7 +20,11 @@ from torch._C._autograd import _get_sequence_nr, _unsafe_set_version_counter
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, maybe_current_level
 from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses import FakeTensor, FakeTensorMode
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    unset_fake_temporarily,
+)
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import _get_current_function_mode_stack
@@ -29,6 +33,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 __all__ = [
     "CURVES",
+    "DATA_DEPENDENT",
     "DisableTorchDispatch",
     "DisableTorchFunction",
     "FakeTensor",
@@ -74,6 +79,9 @@ DisableTorchFunction = _DisableTorchFunction
 """What runs inside calls no function mode. Without it, our looks at tensors would count as the user's ops."""
 DisableTorchDispatch = _DisableTorchDispatch
 """The same of dispatch modes."""
+
+DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException)
+"""What tensors without data raise where a size or a number would depend on values. Without it: any error looks so."""
 
 
 def is_at_hand(tensor: Tensor) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,13 +22,14 @@ _WIDTH = 88
 """Columns where the output is no terminal: as many as the table takes."""
 
 
-def run_demo(seeds: int, epochs: int, output: Path) -> None:
+def run_demo(seeds: int, epochs: int, output: Path, as_json: bool = False) -> None:
     """Run the demonstration and print what came out.
 
     Args:
         seeds: Trainings of each network in each way.
         epochs: Passes over the training images.
         output: Picture to write.
+        as_json: Print the results as JSON instead of a table; progress goes to the standard error.
 
     Raises:
         Exit: Of typer, with status 1, if an extra is missing or the picture's folder does not exist.
@@ -36,15 +40,18 @@ def run_demo(seeds: int, epochs: int, output: Path) -> None:
     from ..demo.run import batches_of
     from ..demo.table import explanation, table
 
-    console = Console()
+    console = Console(stderr=as_json)
     if not console.is_terminal:
-        console = Console(width=_WIDTH)
+        console = Console(width=_WIDTH, stderr=as_json)
     settings = Settings(seeds=seeds, epochs=epochs)
     start = time.perf_counter()
     console.print(f"gact {__version__}, torch {torch.__version__}, {threads()}, kernels: {kernels()}", highlight=False)
     with _progress(console, batches_of(settings)) as advance:
         results = run(settings, advance)
     draw(results, output)
+    if as_json:
+        typer.echo(json.dumps([asdict(result) for result in results], indent=2))
+        return
     console.print()
     console.print(table(results))
     console.print(explanation(settings), highlight=False)

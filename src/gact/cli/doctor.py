@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 
+import typer
 from rich.console import Console
 
 from .facts import facts
@@ -12,12 +15,19 @@ from .selftest import run_checks
 _NAME_WIDTH = 28
 
 
-def run_doctor() -> int:
+def run_doctor(as_json: bool = False) -> int:
     """Print the facts, run the self-test.
+
+    Args:
+        as_json: Print both as JSON.
 
     Returns:
         Exit status: 0, or 1 if a check failed.
     """
+    if as_json:
+        checks = run_checks()
+        typer.echo(json.dumps({"facts": dict(facts()), "checks": [asdict(check) for check in checks]}, indent=2))
+        return 0 if all(check.passed for check in checks) else 1
     console = Console(soft_wrap=True, highlight=False)
     for name, fact in facts():
         console.print(f"{name:{_NAME_WIDTH}} {fact}", markup=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +14,14 @@ from ..planning.trials.search import AVAILABLE, Attempt
 
 
 def run_max_batch(
-    factory: str, limit: str, levels: list[str] | None, bits: int, start: int, optimizer: str, scratch: str | None
+    factory: str,
+    limit: str,
+    levels: list[str] | None,
+    bits: int,
+    start: int,
+    optimizer: str,
+    scratch: str | None,
+    as_json: bool = False,
 ) -> list[MaxBatch]:
     """Find the largest batches and print them.
 
@@ -21,7 +31,7 @@ def run_max_batch(
     Raises:
         Exit: Of typer, with status 1, if something is wrong; what and why is printed.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=as_json)
 
     def tell(attempt: Attempt) -> None:
         verdict = f"{attempt.seconds:.2f} s" if attempt.fits else "too large"
@@ -39,7 +49,10 @@ def run_max_batch(
     except (ValueError, OSError, MaxBatchError) as error:
         typer.echo(f"gact: {error}", err=True)
         raise typer.Exit(1) from None
-    _print(console, found, limit)
+    if as_json:
+        typer.echo(json.dumps({"limit": limit, "levels": [asdict(each) for each in found]}, indent=2))
+    else:
+        _print(console, found, limit)
     return found
 
 

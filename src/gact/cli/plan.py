@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +26,8 @@ def run_plan(
     optimizer_bytes: float,
     offload: str | None,
     sizes: bool,
+    save: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Plan for what a factory makes and print the table.
 
@@ -46,6 +50,15 @@ def run_plan(
     except (ValueError, TypeError, OSError, StoreError) as error:
         typer.echo(f"gact: {error}", err=True)
         raise typer.Exit(1) from None
+    if save is not None:
+        try:
+            found.save(save)
+        except OSError as error:
+            typer.echo(f"gact: {error}", err=True)
+            raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(found.to_json())
+        return
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -62,4 +75,4 @@ def _print(console: Console, found: Plan) -> None:
         table.add_row(*cells, style="bold" if cells[0].endswith("*") else None)
     console.print(table)
     for line in others:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -19,7 +19,8 @@ from ..autograd.internals import tree_leaves
 from ..compressor import Compressor
 from ..memory import MemoryProfile, profile_step
 from ..memory.figures import table
-from ..planning.factory import call_factory
+from ..planning.factory import FactoryError, call_factory
+from ..planning.failures import is_users, users_traceback
 from ..planning.subject import LossFunction, loss_of
 from ..text import mebibytes
 from .script import WARM, Outcome, run_script
@@ -101,8 +102,13 @@ def profiled(factory: str, bits: float | None, optimizer: bool) -> Outcome:
     compressor = Compressor(model, enabled=False) if bits is None else Compressor(model, bits=bits)
     adam = torch.optim.AdamW(model.parameters()) if optimizer else None
     step = _step(model, inputs, loss_fn, compressor, adam)
-    for _ in range(WARM):
-        step()
+    try:
+        for _ in range(WARM):
+            step()
+    except Exception as error:
+        if isinstance(error, ValueError) and not is_users(error):
+            raise
+        raise FactoryError(f"a step of {factory} failed:\n{users_traceback(error)}") from error
     batch = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     profile = profile_step(step, model, [*batch, *_state(adam)])
     return Outcome(profile, None if bits is None else compressor.report())

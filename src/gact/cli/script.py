@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import runpy
 import sys
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from ..compressor import Compressor
 from ..memory import MemoryProfile
 from ..memory.profile import StepProfiler
+from ..planning.failures import users_traceback
 from ..report import Report
 
 WARM = 3
@@ -113,7 +113,7 @@ def run_script(path: str, arguments: list[str], bits: float | None) -> Outcome:
         except SystemExit as exit_:
             told = f" It ended with exit status {exit_.code}." if exit_.code else ""
         except BaseException as error:
-            return Outcome(None, failure=_told(error, path))
+            return Outcome(None, failure=f"{path} failed:\n{users_traceback(error)}")
     if watch.profile is None:
         return Outcome(None, failure=f"{path} {_missing(watch)}{told}")
     return Outcome(watch.profile, None if watch.compressor is None else watch.compressor.report())
@@ -127,12 +127,3 @@ def _missing(watch: _Watch) -> str:
         f"took {watch.steps} step(s), and the one after the first {WARM} is profiled: the first ones make workspaces "
         "and measure. Have it take more."
     )
-
-
-def _told(error: BaseException, path: str) -> str:
-    """The traceback from the script on."""
-    whole = error.__traceback__
-    inside = whole
-    while inside is not None and inside.tb_frame.f_code.co_filename != path:
-        inside = inside.tb_next
-    return f"{path} failed:\n" + "".join(traceback.format_exception(type(error), error, inside or whole))

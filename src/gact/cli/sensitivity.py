@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +18,9 @@ from .picture import check_picture
 _BATCH = 64
 
 
-def run_sensitivity(network: str, bits: float, steps: int, rounds: int, plot: Path | None) -> None:
+def run_sensitivity(
+    network: str, bits: float, steps: int, rounds: int, plot: Path | None, as_json: bool = False
+) -> None:
     """Train a demo network for some steps, then compare what is predicted for each site with what is measured.
 
     Args:
@@ -25,6 +29,7 @@ def run_sensitivity(network: str, bits: float, steps: int, rounds: int, plot: Pa
         steps: Steps of training before.
         rounds: Roundings that are averaged for each site.
         plot: Picture to write, if any.
+        as_json: Print JSON instead of a table.
 
     Raises:
         Exit: Of typer, with status 1, if the network is unknown, or something that is needed is missing.
@@ -53,8 +58,13 @@ def run_sensitivity(network: str, bits: float, steps: int, rounds: int, plot: Pa
         optimizer.zero_grad()
     batch = next(batches)
     compared = compressor.predicted_against_measured(lambda: loss_of(batch), rounds)
+    if plot is not None:
+        draw(compared, plot)
+    if as_json:
+        rows = [{**asdict(each), "site": each.site and each.site.module, "ratio": each.ratio} for each in compared]
+        typer.echo(json.dumps({"network": network, "bits": bits, "steps": steps, "rows": rows}, indent=2))
+        return
     typer.echo(f"{network}, {bits:g} bits on average, after {steps} steps: gradient noise |g - g0|^2 / |g0|^2\n")
     typer.echo(table(compared))
     if plot is not None:
-        draw(compared, plot)
         typer.echo(f"\npicture: {plot}")

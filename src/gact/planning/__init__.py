@@ -2,6 +2,7 @@
 
 * ``planner``, ``plan``: ``gact.plan``, and what it gives. ``applied``: a plan at work, as one context.
 * ``subject``, ``fakes``, ``factory``: the model, batch and loss that are planned for, as tensors without data.
+* ``failures``: what to show of an error in the user's code.
 * ``predict``, ``tracker``, ``recurrent``, ``census``: runs a step without data and counts its bytes.
 * ``scaling``: the largest sizes. ``costs``, ``devices``: speed and memory of this machine.
 * ``mix``, ``solve``: a technique for each block, chosen under a budget.

@@ -6,11 +6,13 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import GactError
+from .failures import mismatch, users_traceback
 from .subject import LossFunction
 
 
@@ -29,18 +31,24 @@ def load_factory(name: str) -> Callable[..., Any]:
         raise FactoryError(f"the factory must be named as package.module:function, got {name!r}.")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise FactoryError(
-            f"{module_name} cannot be imported: {error}. Name a module in the current directory or on PYTHONPATH."
-        ) from error
+    module = _imported(module_name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         known = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise FactoryError(f"{module_name} has no function {attribute!r}. It has {known or 'none'}.")
     found: Callable[..., Any] = factory
     return found
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise FactoryError(
+                f"{name} cannot be imported: {error}. Name a module in the current directory or on PYTHONPATH."
+            ) from error
+        raise FactoryError(f"{name} failed while it was imported:\n{users_traceback(error)}") from error
 
 
 def call_factory(name: str, *arguments: Any) -> tuple[nn.Module, Any, LossFunction | None]:
@@ -51,9 +59,16 @@ def call_factory(name: str, *arguments: Any) -> tuple[nn.Module, Any, LossFuncti
         *arguments: What the factory is called with.
 
     Raises:
-        FactoryError: If there is no such factory, or it returns something else.
+        FactoryError: If there is no such factory, it fails, or it returns something else.
     """
-    made = load_factory(name)(*arguments)
+    factory = load_factory(name)
+    if told := mismatch(factory, arguments, {}):
+        wanted = "be called with the batch size alone" if arguments else "be called without arguments"
+        raise FactoryError(f"{name} must {wanted}; it is {name.partition(':')[2]}{told}.")
+    try:
+        made = factory(*arguments)
+    except Exception as error:
+        raise FactoryError(f"{name} failed:\n{users_traceback(error)}") from error
     if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[0], nn.Module):
         shown = f"a tuple of {len(made)}" if isinstance(made, tuple) else type(made).__name__
         raise FactoryError(f"{name} must return (model, batch) or (model, batch, loss_fn), got {shown}.")

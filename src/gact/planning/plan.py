@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ..levels import level_of, offload_of
-from ..text import aligned
+from ..text import aligned, sized
 from .applied import AppliedPlan, applied, applied_level
-from .mix import Mix
+from .mix import Assignment, Mix
 from .scaling import Largest
 
 MIX = "mix"
+WAYS = {
+    "L0": "plain training",
+    "checkpointing": "repeated blocks keep their inputs and run again in backward",
+    "L1": "saved tensors in codes",
+    "L2": "as L1, with codes moved out of the device's memory",
+    "CB1": "repeated blocks keep their inputs in codes and run again, in codes too",
+    "CB2": "as CB1, with attention that keeps no matrix of probabilities",
+    MIX: "for each block the way that pays most",
+}
+"""What each way of training is."""
+_FORMAT = 1
+"""Of the file of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,48 @@ class Plan:
     def __str__(self) -> str:
         return text(self)
 
+    @property
+    def use(self) -> str:
+        """What to write, in a line."""
+        if self.memory is None:
+            return 'plan with memory="8 GiB" or device="T4" to have a way chosen'
+        if not self.choice:
+            most = max((each.batch.size for each in self.levels if each.batch), default=0)
+            return f"a batch of {most}, or more memory" if most else "more memory, or a smaller model"
+        if self.choice == "L0":
+            return "plain training, which fits"
+        bits = f"bits={self.bits}"
+        if self.choice == "L1":
+            return f"gact.Compressor(model, {bits})"
+        if self.choice in ("L2", "CB1", "CB2"):
+            place = f', offload="disk:{self.offload}"' if self.choice == "L2" and self.offload else ""
+            return f'gact.Compressor.from_level(model, "{self.choice}", {bits}{place})'
+        return 'gact.Plan.load("plan.json").apply(model), after plan.save("plan.json") or gact plan --save plan.json'
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The plan as JSON, and what to write.
+
+        Args:
+            indent: Spaces per level, or None for one line.
+        """
+        return json.dumps({"plan": _FORMAT, "use": self.use, **asdict(self)}, indent=indent)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plan to a file, for ``load``."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """The plan that ``save`` or ``gact plan --save`` wrote.
+
+        Raises:
+            ValueError: If the file holds no plan, or one of another version.
+        """
+        try:
+            return _restored(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} holds no plan that this version can read. Plan again with --save.") from error
+
     def level(self, name: str) -> LevelPlan:
         """What one way takes.
 
@@ -107,7 +163,21 @@ class Plan:
         return applied(model, self.mix.compresses, self.mix.recomputed or False, settings)
 
 
-HEAD = ("way", "peak GiB", "fits", "time", "largest batch", "largest sequence")
+def _restored(data: dict[str, Any]) -> Plan:
+    if data.pop("plan") != _FORMAT:
+        raise KeyError("plan")
+    del data["use"]
+    levels = tuple(
+        LevelPlan(**{**each, **{name: each[name] and Largest(**each[name]) for name in ("batch", "sequence")}})
+        for each in data["levels"]
+    )
+    mix = data["mix"]
+    if mix is not None:
+        mix = Mix(**{**mix, "assignments": tuple(Assignment(**each) for each in mix["assignments"])})
+    return Plan(**{**data, "levels": levels, "mix": mix})
+
+
+HEAD = ("way", "peak", "fits", "time", "largest batch", "largest sequence")
 
 
 def rows(plan: Plan) -> list[tuple[str, ...]]:
@@ -120,7 +190,7 @@ def _cells(level: LevelPlan, plain: float | None, chosen: bool) -> tuple[str, ..
     time = "-" if level.seconds is None or not plain else f"{level.seconds / plain:.2f}x"
     fits = "-" if level.fits is None else "yes" if level.fits else "no"
     name = f"{level.name} *" if chosen else level.name
-    return (name, f"{level.peak_bytes / 2**30:.3f}", fits, time, _size(level.batch), _size(level.sequence))
+    return (name, sized(level.peak_bytes), fits, time, _size(level.batch), _size(level.sequence))
 
 
 def _size(found: Largest | None) -> str:
@@ -132,14 +202,15 @@ def _size(found: Largest | None) -> str:
 def summary(plan: Plan) -> list[str]:
     """What was planned for, and what came out, in sentences."""
     length = "" if plan.length is None else f", sequence {plan.length}"
-    memory = "" if plan.memory is None else f", {plan.memory / 2**30:.2f} GiB"
+    memory = "" if plan.memory is None else f", memory {sized(plan.memory)}"
     lines = [
-        f"batch {plan.batch}{length}, {plan.bits} bits, optimizer {plan.optimizer_bytes / 2**30:.3f} GiB{memory}",
+        f"batch {plan.batch}{length}, {plan.bits} bits, optimizer {sized(plan.optimizer_bytes)}{memory}",
         f"choice: {plan.choice or 'none'}" + (f"; {plan.note}" if plan.note else ""),
     ]
     if plan.mix is not None:
         lines += [f"  {each}" for each in plan.mix.assignments]
-    return lines
+    lines += [f"{each.name:13} {WAYS[each.name]}" for each in plan.levels if each.name in WAYS]
+    return [*lines, f"use: {plan.use}"]
 
 
 def text(plan: Plan) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..autograd.internals import DATA_DEPENDENT
 from ..checks import check_bits, check_choice
 from ..levels import LEVELS, Level, level_of
 from .census import Census, take_census
 from .costs import Costs, measure_costs
 from .devices import budget_of
+from .failures import is_users, users_traceback
 from .mix import Mix, uniform
 from .plan import MIX, LevelPlan, Plan
 from .predict import Predictor, Run, Way, can_exchange_attention
@@ -116,12 +118,17 @@ class _Planner:
         """
         try:
             self._predictor.run(Way())
-        except ValueError:
-            raise
-        except Exception as error:
+        except DATA_DEPENDENT as error:
             raise ValueError(
                 f"the step cannot be run without data: {type(error).__name__}: {error} A plan needs a forward whose "
-                "sizes do not depend on values (no .item(), no boolean indexing) and inputs that the model takes."
+                f"sizes do not depend on values (no .item(), no boolean indexing).\n{users_traceback(error)}"
+            ) from error
+        except Exception as error:
+            if isinstance(error, ValueError) and not is_users(error):
+                raise
+            raise ValueError(
+                f"the step failed on tensors that have sizes and no data:\n{users_traceback(error)}\nIf it runs with "
+                "data, it needs values, and a plan cannot be made."
             ) from error
 
     def price(self, costs: Costs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..autograd.internals import tree_leaves, tree_map
+from .failures import mismatch
 from .fakes import Fakes
 
-LossFunction = Callable[[nn.Module, Any], Tensor]
+LossFunction = Callable[[Any, Any], Tensor]
+TARGETS = ("target", "targets", "label", "labels", "y", "y_true")
+"""Names of the second parameter of a loss function that takes what the model returns, and targets."""
 
 
 class Subject:
@@ -20,8 +24,10 @@ class Subject:
     Args:
         model: The network.
         inputs: A batch: a tensor, a tuple of positional or a mapping of keyword arguments.
-        loss_fn: Called with the model and the inputs; returns the loss. None to run the model on the inputs and take
-            its ``loss``, or its result if that is one number.
+        loss_fn: Called with the model and the inputs; returns the loss. If its second parameter is named as in
+            ``TARGETS``, as in torch's own losses, the batch is a pair of inputs and targets, and it is called with
+            what the model returns and the targets. None to run the model on the inputs and take its ``loss``, or its
+            result if that is one number.
         device: Device that the copies pretend to be on; None for their own.
         sequence_dim: Dimension of the sequence; None to take that of token ids.
 
@@ -94,14 +100,16 @@ def loss_of(model: nn.Module, inputs: Any, loss_fn: LossFunction | None = None) 
     Raises:
         ValueError: If what comes out is no loss.
     """
-    if loss_fn is not None:
-        result = loss_fn(model, inputs)
+    if loss_fn is not None and takes_targets(loss_fn):
+        if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+            raise ValueError(f"a loss_fn of outputs and targets needs a batch (inputs, targets), got {_shown(inputs)}.")
+        result = _called(loss_fn, _run(model, inputs[0]), inputs[1])
+        what = "loss_fn returned"
+    elif loss_fn is not None:
+        result = _called(loss_fn, model, inputs)
         what = "loss_fn returned"
     else:
-        if isinstance(inputs, Mapping):
-            output = model(**inputs)
-        else:
-            output = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+        output = _run(model, inputs)
         found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
         result = output if found is None else found
         what = f"{type(model).__name__} returned"
@@ -112,6 +120,55 @@ def loss_of(model: nn.Module, inputs: Any, loss_fn: LossFunction | None = None) 
             "the model and the inputs and returns the loss, or labels if the model makes a loss of them."
         )
     return result
+
+
+def takes_targets(loss_fn: LossFunction) -> bool:
+    """Whether a loss function is of outputs and targets, by the name of its second parameter."""
+    try:
+        names = list(inspect.signature(loss_fn.forward if isinstance(loss_fn, nn.Module) else loss_fn).parameters)
+    except (TypeError, ValueError):
+        return False
+    return len(names) > 1 and names[1] in TARGETS
+
+
+def _run(model: nn.Module, inputs: Any) -> Any:
+    """What a model returns for a batch.
+
+    Raises:
+        ValueError: If it takes other arguments.
+    """
+    arguments = () if isinstance(inputs, Mapping) else tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    try:
+        return model(*arguments, **named)
+    except TypeError as error:
+        if told := mismatch(model.forward, arguments, named):
+            raise ValueError(
+                f"the batch is {_shown(inputs)}, and the model is {type(model).__name__}.forward{told}. Make the batch "
+                "what the model takes; if it has targets too, make it (inputs, targets) and return a loss_fn, such as "
+                "torch.nn.CrossEntropyLoss()."
+            ) from error
+        raise
+
+
+def _called(loss_fn: LossFunction, *arguments: Any) -> Any:
+    function = loss_fn.forward if isinstance(loss_fn, nn.Module) else loss_fn
+    try:
+        return loss_fn(*arguments)
+    except TypeError as error:
+        if told := mismatch(function, arguments, {}):
+            raise ValueError(
+                f"loss_fn must take (model, inputs) or (outputs, targets); it is loss_fn{told}."
+            ) from error
+        raise
+
+
+def _shown(inputs: Any) -> str:
+    if isinstance(inputs, Mapping):
+        return f"a mapping of {', '.join(map(str, inputs))}"
+    if isinstance(inputs, Tensor):
+        return "one tensor"
+    return f"a tuple of {len(inputs)}" if isinstance(inputs, (tuple, list)) else f"a {type(inputs).__name__}"
 
 
 def _leaves(inputs: Any) -> list[Any]:
