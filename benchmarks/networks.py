@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -76,11 +76,13 @@ class Built:
             differ by nothing but what is compressed.
         loss: Runs forward on the batch.
         batch: Samples in the batch.
+        settings: What its compressor is to be told besides the width.
     """
 
     model: nn.Module
     loss: Callable[[], Tensor]
     batch: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def gradient(self) -> Tensor:
         """The gradient of all parameters in one float64 vector."""

@@ -1,4 +1,4 @@
-"""Twelve small networks of different kinds, with random weights and a random batch each.
+"""Small networks of different kinds, with random weights and a random batch each.
 
 Dropout is off and batch norms hold their statistics, so that two passes differ by nothing but what is compressed.
 """
@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from ..networks import Built, repeatable
 from .detection import detector
 from .experts import experts
-from .graph import gat
+from .graph import gat, gcn, sage
 from .hugging_face import bert, llama, resnet, t5
 from .lora import lora
-from .small import lstm, lstm_fused, mixer, volumes
+from .masked import masked
+from .recurrent import gru, lstm, lstm_again, lstm_fused
+from .small import mixer, volumes
 from .unet import unet
 
 ARCHITECTURES: Mapping[str, Callable[[bool], Built]] = {
@@ -23,13 +25,18 @@ ARCHITECTURES: Mapping[str, Callable[[bool], Built]] = {
     "t5": t5,
     "unet": unet,
     "gat": gat,
+    "gcn": gcn,
+    "sage": sage,
     "lstm": lstm,
     "lstm_fused": lstm_fused,
+    "lstm_again": lstm_again,
+    "gru": gru,
     "volumes": volumes,
     "mixer": mixer,
     "experts": experts,
     "lora": lora,
     "detector": detector,
+    "masked": masked,
 }
 
 

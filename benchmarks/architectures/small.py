@@ -1,4 +1,4 @@
-"""Networks of a few lines: recurrent, three-dimensional, an MLP-mixer."""
+"""Networks of a few lines: three-dimensional, an MLP-mixer."""
 
 from __future__ import annotations
 
@@ -7,65 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks import Built
-
-
-def lstm(tiny: bool) -> Built:
-    """Two layers of LSTM cells predicting the next token, written as a loop over the tokens."""
-    return _recurrent(tiny, CellLoop)
-
-
-def lstm_fused(tiny: bool) -> Built:
-    """The same as one call of ``nn.LSTM``, whose kernel for the CPU saves an opaque buffer of bytes."""
-    return _recurrent(tiny, Fused)
-
-
-def _recurrent(tiny: bool, layer: type[nn.Module]) -> Built:
-    width, batch, tokens = (64, 4, 16) if tiny else (256, 64, 33)
-    model = NextToken(1000, width, layer).train()
-    words = torch.randint(1000, (batch, tokens))
-    return Built(model, lambda: F.cross_entropy(model(words[:, :-1]).flatten(0, 1), words[:, 1:].flatten()), batch)
-
-
-class NextToken(nn.Module):
-    """Embedding, two recurrent layers, classifier."""
-
-    def __init__(self, tokens: int, width: int, layer: type[nn.Module]) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(tokens, width)
-        self.recurrent = nn.Sequential(layer(width), layer(width))
-        self.last = nn.Linear(width, tokens)
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Logits ``[batch, length, tokens]``."""
-        return self.last(self.recurrent(self.embedding(words)))
-
-
-class CellLoop(nn.Module):
-    """An LSTM layer that calls its cell for each token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.cell = nn.LSTMCell(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features ``[batch, length, width]``."""
-        state, found = None, []
-        for token in x.unbind(1):
-            state = self.cell(token, state)
-            found.append(state[0])
-        return torch.stack(found, 1)
-
-
-class Fused(nn.Module):
-    """An LSTM layer."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(width, width, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features ``[batch, length, width]``."""
-        return self.lstm(x)[0]
 
 
 def volumes(tiny: bool) -> Built:

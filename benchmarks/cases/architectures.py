@@ -1,4 +1,4 @@
-"""Bytes kept, share of bytes covered and noise of the gradient on twelve kinds of networks."""
+"""Bytes kept, share of bytes covered and noise of the gradient on networks of many kinds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(options: Options) -> Iterator[Row]:
         for bits in options.pick(WIDTHS, (4,)):
             config = {"network": name, "batch": built.batch, "bits": bits}
             if options.wants(config):
-                compressor = gact.Compressor(built.model, bits=bits, adaptive=False)
+                compressor = gact.Compressor(built.model, bits=bits, adaptive=False, **built.settings)
                 found = measure(built, compressor, exact, count)
                 way = f"{bits} bits"
                 yield Row(way, "kept_mib", Spread.exact(found.kept_bytes / MIB), config)

@@ -24,7 +24,7 @@ def test_a_network_is_the_same_each_time(name):
 def test_nearly_all_bytes_are_covered(name):
     built = build_architecture(name, tiny=True)
     # Tiny networks have tiny tensors, and many of their bytes lie in statistics, which are always exact.
-    compressor = gact.Compressor(built.model, bits=8, adaptive=False, min_bytes=256)
+    compressor = gact.Compressor(built.model, bits=8, adaptive=False, min_bytes=256, **built.settings)
     found = measure(built, compressor, exact_gradient(built), 1)
     assert found.coverage > 90
     assert found.kept_bytes < plain_bytes(built)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -68,7 +69,15 @@ def _left_alone(report: Figures) -> Iterator[Advice]:
         )
     for code, reason, remedy in _REMEDIES:
         if kept.get(reason, 0) > _NOTABLE * whole:
-            yield Advice(code, f"{mebibytes(kept[reason])} of {mebibytes(whole)} MiB are {_WORDS[reason]}.", remedy)
+            text = f"{mebibytes(kept[reason])} of {mebibytes(whole)} MiB are {_WORDS[reason]}."
+            yield Advice(code, text, _run_again(fused) + remedy if reason == _RECURRENT else remedy)
+
+
+def _run_again(calls: Iterable[tuple[str, str, int]]) -> str:
+    """How modules that saved something may be run again instead; empty if one of them is the model."""
+    names = sorted({re.sub(r"\d+", "*", module) for module, _, _ in calls})
+    told = ", ".join(f'"{name}"' for name in names)
+    return f"checkpoint=[{told}] runs the kernel again at backward and holds its input alone. " if all(names) else ""
 
 
 _RECURRENT, _COMPILED, _SMALL = "recurrent kernel", "compiled", "small"
@@ -79,7 +88,11 @@ _WORDS = {
 }
 _REMEDIES = (
     ("small", _SMALL, "Pass a smaller min_bytes, or a larger batch."),
-    ("recurrent", _RECURRENT, "On a CPU, torch.backends.mkldnn.flags(enabled=False) has it save plain tensors."),
+    (
+        "recurrent",
+        _RECURRENT,
+        "On a CPU, torch.backends.mkldnn.flags(enabled=False) has it save plain tensors.",
+    ),
     ("compiled", _COMPILED, 'Pass rules=[gact.Rule(op="compiled", bits=8)], or do not compile.'),
 )
 
