@@ -86,6 +86,8 @@ def totals(report: Figures) -> str:
         f"{len(sites)} sites, {sum(row.duplicates for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
+    if report.measured:
+        told += "\nsensitivities were measured in this step, so its codes have more bits than those of other steps"
     if report.noise is not None:
         told += f"\n{_noise(report)}"
     told += "".join(_unlisted(name, size) for name, size in list(report.unlisted.items())[:_NAMES] if size)
