@@ -3,6 +3,7 @@
 import json
 import mmap
 import sys
+from itertools import groupby
 
 import pytest
 import torch
@@ -58,6 +59,27 @@ def test_phases_follow_each_other():
     model, x = Chain(), torch.zeros(N)
     profile = profile_step(lambda: step(model, x, torch.optim.SGD(model.parameters(), 0.1)), model, [x])
     assert list(profile.phase_peaks) == ["forward", "backward", "after"]
+
+
+def test_every_forward_pass_of_accumulated_gradients_is_forward():
+    model, x = nn.Sequential(nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 64)), torch.randn(4096, 64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def accumulated():
+        for _ in range(2):
+            with gact.Compressor(model, bits=4):
+                loss = model(x).square().sum()
+            loss.backward()
+        optimizer.step()
+
+    profile = profile_step(accumulated, model, [x])
+    phases = [phase for phase, _ in groupby(sample.phase for sample in profile.samples)]
+    assert [each for each, _ in groupby(each for each in phases if each != "after")] == ["forward", "backward"] * 2
+    assert phases[-1] == "after"
+    after = [sample for sample in profile.samples if sample.phase == "after"]
+    assert max(sample.kinds[-1] for sample in after) < x.nbytes / 4
+    second = profile.samples[len(profile.samples) // 2 :]
+    assert max(sample.kinds[1] for sample in second) == max(sample.kinds[1] for sample in profile.samples)
 
 
 def test_compression_lowers_the_peak_and_names_its_codes():
