@@ -70,5 +70,5 @@ def _print(console: Console, found: list[MaxBatch], limit: str) -> None:
     console.print(table)
     if any(row.batch == 0 for row in found):
         alone = resident_bytes()
-        told = "" if alone is None else f" This process, which has torch and no model, takes {sized(alone)}."
+        told = f" This process, which has torch and no model, takes {sized(alone)}." if alone else ""
         console.print(f"Batch 0: not one sample fits into {limit}.{told} Try a larger --limit.", soft_wrap=True)
