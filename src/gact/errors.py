@@ -7,3 +7,7 @@ class GactError(Exception):
 
 class GactWarning(UserWarning):
     """Any warning of this package."""
+
+
+class MissingExtraError(GactError, ImportError):
+    """An optional package is not installed; the message says how to get it."""

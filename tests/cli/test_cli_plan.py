@@ -143,6 +143,17 @@ def test_max_batch_prints_rows(monkeypatch):
     assert "too large" in result.stderr
 
 
+def test_max_batch_under_too_small_a_limit_says_what_the_process_alone_has(monkeypatch):
+    from gact.planning.trials import search
+
+    monkeypatch.setattr(search, "attempt", lambda trial, limit: search.Attempt(trial.batch, False, limit + 1, 0.0))
+    arguments = ["bench", "max-batch", "made_for_plans:build", "--limit", "1 MiB", "--level", "L0"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "Batch 0: not one sample fits into 1 MiB. This process, which has torch and no model" in result.output
+    assert "larger --limit" in result.output
+
+
 def test_max_batch_says_in_words_what_is_wrong():
     result = runner.invoke(app, ["bench", "max-batch", "made_for_plans:none", "--limit", "1 GiB", "--level", "L0"])
     assert result.exit_code == 1

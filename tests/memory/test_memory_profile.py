@@ -2,12 +2,15 @@
 
 import json
 import mmap
+import sys
+from itertools import groupby
 
 import pytest
 import torch
 from torch import nn
 
 import gact
+from gact.errors import MissingExtraError
 from gact.memory import profile_step
 from gact.memory.resident import ResidentPeak, resident_bytes
 
@@ -56,6 +59,27 @@ def test_phases_follow_each_other():
     model, x = Chain(), torch.zeros(N)
     profile = profile_step(lambda: step(model, x, torch.optim.SGD(model.parameters(), 0.1)), model, [x])
     assert list(profile.phase_peaks) == ["forward", "backward", "after"]
+
+
+def test_every_forward_pass_of_accumulated_gradients_is_forward():
+    model, x = nn.Sequential(nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 64)), torch.randn(4096, 64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def accumulated():
+        for _ in range(2):
+            with gact.Compressor(model, bits=4):
+                loss = model(x).square().sum()
+            loss.backward()
+        optimizer.step()
+
+    profile = profile_step(accumulated, model, [x])
+    phases = [phase for phase, _ in groupby(sample.phase for sample in profile.samples)]
+    assert [each for each, _ in groupby(each for each in phases if each != "after")] == ["forward", "backward"] * 2
+    assert phases[-1] == "after"
+    after = [sample for sample in profile.samples if sample.phase == "after"]
+    assert max(sample.kinds[-1] for sample in after) < x.nbytes / 4
+    second = profile.samples[len(profile.samples) // 2 :]
+    assert max(sample.kinds[1] for sample in second) == max(sample.kinds[1] for sample in profile.samples)
 
 
 def test_compression_lowers_the_peak_and_names_its_codes():
@@ -118,6 +142,32 @@ def test_the_kinds_of_a_sample_add_up_to_it():
     assert backward > x.nbytes
     assert after >= 2 * sum(parameter.nbytes for parameter in model.parameters())
     assert {sample.module for sample in profile.samples} >= {"", "0.0", "2.1"}
+
+
+def test_the_plot_has_the_bytes_of_the_profile_and_the_lines_of_others():
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    model, x = Chain(), torch.zeros(N)
+    first, second = (profile_step(lambda: step(model, x), model, [x]) for _ in range(2))
+    assert first.plot({"other": second}, "mine", axes) is axes
+    mine, other = axes.get_lines()
+    for line, profile in ((mine, first), (other, second)):
+        assert max(line.get_ydata()) == profile.peak_bytes / 2**20
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["forward", "backward"]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[:3] == ["alive before the step", "made in forward", "made in backward"]
+    assert names[3].startswith("mine: ")
+
+
+def test_a_plot_of_nothing():
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    profile_step(lambda: None).plot(axes=axes)
+    assert not axes.get_lines()
+
+
+def test_a_plot_without_matplotlib_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match="needs matplotlib: run `pip install matplotlib`"):
+        profile_step(lambda: None).plot()
 
 
 def test_many_holders_are_summed_up():

@@ -1,6 +1,7 @@
 """The chart of a page: where its points and ticks lie, and that no peak is lost."""
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -84,6 +85,14 @@ def test_the_peaks_are_labelled_and_their_dots_lie_on_the_lines():
         ):
             assert f"{x} {y}" in line.split("L")
     assert [max(point[1] for point in way["points"]) for way in data["ways"]] == [50 * MIB, 5 * MIB]
+
+
+def test_labels_of_peaks_of_one_height_do_not_cover_each_other():
+    page, *_ = drawn([curve(name, [("forward", 20)]) for name in ("plain", "4 bits", "2 bits")])
+    for svg in re.findall("<svg.*?</svg>", page):
+        heights = sorted(float(y) for y in re.findall(r'class="peak">.*?<text [^>]*? y="([\d.]+)"', svg))
+        assert len(heights) == 3
+        assert all(later - earlier >= 14 for earlier, later in pairwise(heights))
 
 
 def test_everything_lies_inside_the_picture():

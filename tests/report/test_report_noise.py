@@ -91,3 +91,20 @@ def test_a_parameter_that_nobody_names_is_told_by_its_shape():
             loss = (torch.tanh(torch.randn(128, 64) @ weight) @ weight).square().mean()
         c.backward(loss)
     assert [name for name, *_ in c.report().parameters] == ["[64, 64]"]
+
+
+def test_a_report_of_a_measured_step_says_so():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 8))
+    c = gact.Compressor(model, min_bytes=0, bits=3)
+    found = []
+    for _ in range(3):
+        with c:
+            loss = model(torch.ones(128, 64)).square().mean()
+        found.append(c.report())
+        c.backward(loss)
+    assert [each.measured for each in found] == [False, True, False]
+    assert found[1].kept_bytes > found[0].kept_bytes
+    for each in found:
+        assert ("sensitivities were measured in this step" in str(each)) == each.measured
+        assert ("sensitivities were measured in this step" in each.to_html()) == each.measured
+        assert json.loads(each.to_json())["measured"] == each.measured

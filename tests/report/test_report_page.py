@@ -154,3 +154,17 @@ def test_what_was_offloaded_has_a_column(tmp_path):
     at = head.index("offloaded MiB")
     assert sum(float(row[at]) for row in rows) == pytest.approx(report.offloaded_bytes / 2**20, abs=0.02)
     assert report.offloaded_bytes > 0
+
+
+def test_every_row_has_its_colour_and_its_words_in_the_legend():
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.99), nn.Linear(64, 64), nn.GELU(), nn.MaxPool1d(2))
+    x = torch.randn(256, 64) * (torch.rand(256, 64) < 0.01)
+    report = step(model, x, min_bytes=0)
+    told = Page(report.to_html())
+    codes = html._codes(report)
+    assert {html._kind(row) for row in report.rows} <= set(codes)
+    assert "0 bits" not in told.text
+    for kind in {html._kind(row) for row in report.rows if row.plain_bytes}:
+        assert f"{kind}: " in told.text
+    for style in codes.values():
+        assert f".{style}{{background:" in told.style or f".{style}," in told.style

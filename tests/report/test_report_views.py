@@ -1,5 +1,6 @@
 """The report for people: the table, the page, the warnings."""
 
+import re
 import warnings
 
 import pytest
@@ -52,6 +53,16 @@ def test_the_largest_come_first():
     model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 512), nn.Sigmoid())
     table = str(step(model, torch.randn(256, 64), min_bytes=0))
     assert table.index("sigmoid[0]") < table.index("tanh[0]")
+
+
+def test_slots_of_one_op_that_are_treated_alike_share_a_line_and_most_kept_comes_first():
+    model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64), nn.Tanh())
+    report = step(model, torch.randn(512, 64), min_bytes=4096)
+    body = [line.split() for line in str(report).splitlines() if re.search(r"\w\[[\d,]+\]", line)]
+    assert [line[1] for line in body if line[1].startswith("layer_norm")] == ["layer_norm[1]", "layer_norm[3,4]"]
+    kept = [float(line[-1]) for line in body]
+    assert kept == sorted(kept, reverse=True)
+    assert sum(kept) == pytest.approx(report.kept_bytes / 2**20, abs=0.01 * len(kept))
 
 
 def test_alike_sites_share_a_line():

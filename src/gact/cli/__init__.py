@@ -9,7 +9,8 @@ typer and rich come with an extra, so they are imported only when a command runs
 
 from __future__ import annotations
 
-from .extras import MissingExtraError, require
+from ..errors import MissingExtraError
+from .extras import require
 
 
 def main() -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from ..errors import GactError
+from ..errors import MissingExtraError
 
 EXTRAS: dict[str, dict[str, str]] = {
     "cli": {"typer": "typer", "rich": "rich"},
     "plan": {"scipy": "scipy"},
+    "plot": {"matplotlib": "matplotlib"},
     "demo": {"sklearn": "scikit-learn", "matplotlib": "matplotlib"},
 }
 """Per extra, the modules it brings and the names of their distributions."""
-
-
-class MissingExtraError(GactError):
-    """An extra is not installed; the message says how to get it."""
 
 
 def missing(extra: str) -> list[str]:

@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..memory.resident import resident_bytes
 from ..planning.trials import MaxBatch, MaxBatchError, max_batch
 from ..planning.trials.search import AVAILABLE, Attempt
+from ..text import sized
 
 
 def run_max_batch(
@@ -66,3 +68,7 @@ def _print(console: Console, found: list[MaxBatch], limit: str) -> None:
         speed = f"{row.batch / row.seconds:.1f}" if row.seconds else "-"
         table.add_row(row.level, str(row.batch), ratio, f"{row.peak_bytes / 2**20:.0f}", speed)
     console.print(table)
+    if any(row.batch == 0 for row in found):
+        alone = resident_bytes()
+        told = f" This process, which has torch and no model, takes {sized(alone)}." if alone else ""
+        console.print(f"Batch 0: not one sample fits into {limit}.{told} Try a larger --limit.", soft_wrap=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from .extras import MissingExtraError, require
+from ..errors import MissingExtraError
+from .extras import require
 
 
 def check_picture(path: Path | None, option: str) -> None:

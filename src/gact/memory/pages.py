@@ -28,7 +28,7 @@ def render(profiles: Mapping[str, Figures]) -> str:
 
 def memory_sections(profiles: Mapping[str, Figures]) -> tuple[list[str], dict[str, Any]]:
     """The chart with the peaks, and what was alive at them; and the data that the chart's script reads."""
-    drawn, data = chart([Curve(way, [_moment(each) for each in one.samples]) for way, one in profiles.items()])
+    drawn, data = chart([curve(way, one) for way, one in profiles.items()])
     lines = [
         element(
             "p", f"{text(way)}: " * (len(profiles) > 1) + "; ".join(text(line) for line in summary(one)), class_="soft"
@@ -37,6 +37,11 @@ def memory_sections(profiles: Mapping[str, Figures]) -> tuple[list[str], dict[st
     ]
     over = section("Memory over the step", element("p", text(_NOTE), class_="soft"), drawn, _peaks(profiles), *lines)
     return [over, section("Alive at the peak", *(_alive(way, one) for way, one in profiles.items()))], data
+
+
+def curve(way: str, profile: Figures) -> Curve:
+    """The samples of a profile as they are drawn."""
+    return Curve(way, [_moment(each) for each in profile.samples])
 
 
 def _moment(sample: Sample) -> Moment:

@@ -94,6 +94,7 @@ class StepProfiler(LiveTensors):
         self.resident_peaks: dict[str, int] = {}
         self._highest = self.start_bytes
         self._phase = PHASES[0]
+        self._again = False  # a forward pass has begun after a backward pass, as where gradients are accumulated
         self._resident = ResidentPeak()
         self._paths = {} if model is None else {module: path for path, module in model.named_modules()}
         self._running: list[nn.Module] = []
@@ -123,6 +124,7 @@ class StepProfiler(LiveTensors):
 
     def module_begins(self, module: nn.Module) -> None:
         """What follows is the work of a module."""
+        self._again = self._again or (self._phase != PHASES[0] and torch.is_grad_enabled() and not in_backward())
         self._running.append(module)
 
     def module_ends(self, module: nn.Module) -> None:
@@ -138,8 +140,9 @@ class StepProfiler(LiveTensors):
 
     def _phase_now(self) -> str:
         if in_backward():
+            self._again = False
             return "backward"
-        return "forward" if self._phase == "forward" else "after"
+        return "forward" if self._phase == "forward" or self._again else "after"
 
     def label(self, func: Callable[..., Any]) -> Maker:
         """The phase, the module and the operation."""

@@ -284,8 +284,7 @@ class Packer:
     def keep(self, save: Save, reason: str) -> None:
         """Holds a save exactly of which no node has told."""
         with DisableTorchFunction():
-            if save.site is None:
-                save.site = self._consumers.site(save.frame, "unknown", 0, 0)
+            save.site = save.site or self._consumers.site(save.frame, "unknown", 0, 0)
             self.holding.leave(save, reason)
 
     def close(self) -> None:

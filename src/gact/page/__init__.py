@@ -12,7 +12,7 @@ from .chart import KINDS, chart
 from .document import document, section
 from .grid import Cell, cards, grid, table
 from .markup import element, text
-from .scales import Curve, Moment
+from .scales import Curve, Moment, spread
 from .tree import Part, legend, tree
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "grid",
     "legend",
     "section",
+    "spread",
     "table",
     "text",
     "tree",

@@ -177,11 +177,12 @@ def _peak(frame: _Frame, name: str, peaks: Sequence[Point | None], at: int) -> s
     label = f"{name}: {sized(peak[1].size)}"
     half = _LETTER * len(label) / 2 + 4
     middle = min(max(x, _LEFT + half), frame.width - half)
-    close = any(each is not None and abs(frame.y(each[1].size) - y) < 20 for each in peaks[:at])
+    close = sum(each is not None and abs(frame.y(each[1].size) - y) < 20 for each in peaks[:at])
+    below = 4 + 16 * close if close else -9
     return element(
         "g",
         element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, class_=f"dot way{_way(at)}"),
-        element("text", text(label), x=f"{middle:.1f}", y=f"{y + (20 if close else -9):.1f}", text_anchor="middle"),
+        element("text", text(label), x=f"{middle:.1f}", y=f"{y + below:.1f}", text_anchor="middle"),
         class_="peak",
     )
 

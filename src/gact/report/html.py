@@ -83,14 +83,14 @@ def _kind(row: Row) -> str:
     """What a row's bytes are held as, in the words of the legend."""
     if row.codec in ("keep", "derived"):
         return "exact" if row.codec == "keep" else "made again"
-    return f"{row.bits} bit{'s' * (row.bits != 1)}"
+    return f"{row.bits} bit{'s' * (row.bits != 1)}" if row.bits else code_name(row)
 
 
 def _codes(report: Figures) -> dict[str, str]:
     """The kinds that occur with the class of their colour, the narrowest first and what is exact last."""
-    widths = sorted({row.bits for row in report.rows if row.codec not in ("keep", "derived")})
-    coded = {f"{bits} bit{'s' * (bits != 1)}": f"b{max(min(bits, _WIDEST), 0)}" for bits in widths}
-    return {"made again": "b0", **coded, "exact": "keep"}
+    coded = sorted((row.bits, _kind(row)) for row in report.rows if row.codec not in ("keep", "derived"))
+    styles = {kind: f"b{min(bits, _WIDEST)}" if bits else "other" for bits, kind in coded}
+    return {"made again": "b0", **styles, "exact": "keep"}
 
 
 def _rows(report: Figures) -> str:

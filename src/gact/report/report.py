@@ -34,6 +34,7 @@ class Report(Figures):
         parameters: The ten parameters whose own gradients have most predicted noise, the worst first: tuples of name,
             noise |g - g0|^2 / |g0|^2, and share of |g0|^2 in that of all. Empty before any measurement.
         model: Class of the network and number of its parameters; empty if the compressor was given none.
+        measured: Whether sensitivities were measured in the step: its codes then have two bits more than in others.
         advice: What is not as a user would want it: tuples of code, text and remedy, see ``Advice``.
     """
 
@@ -100,6 +101,7 @@ def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None
         )
         for (site, _), tally in ledger.tallies.items()
     )
+    measured = controller.measured()
     report = Report(
         rows,
         ledger.parameter_saves,
@@ -110,5 +112,6 @@ def build_report(ledger: Ledger, controller: Controller, model: nn.Module | None
         controller.failure,
         parameters=_worst(controller, model),
         model="" if model is None else _described(model),
+        measured=measured is not None and measured.ledger is ledger,
     )
     return replace(report, advice=advice_on(report, controller, model))

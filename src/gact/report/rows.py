@@ -57,6 +57,7 @@ class Figures:
     advice: tuple[tuple[str, str, str], ...] = ()
     parameters: tuple[tuple[str, float, float], ...] = ()
     model: str = ""
+    measured: bool = False
 
     @property
     def plain_bytes(self) -> int:
@@ -122,6 +123,7 @@ class Figures:
             "over_budget": self.over_budget,
             "unmeasured": self.unmeasured,
             "model": self.model,
+            "measured": self.measured,
             "parameters": [list(each) for each in self.parameters],
         }
         return json.dumps({**totals, "rows": [asdict(row) for row in self.rows]}, indent=indent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import fill
 
 from ..text import aligned, mebibytes
@@ -18,27 +18,36 @@ _NAMES = 3
 
 @dataclass(slots=True)
 class Line:
-    """Rows of the same kind added up: equal but for the numbers in their module paths."""
+    """Rows of the same kind added up: equal but for the numbers in their module paths, and for their slots."""
 
     module: str
     op: str
     code: str
     single: str = ""
+    slots: set[int] = field(default_factory=set)
     sites: int = 0
     count: int = 0
     duplicates: int = 0
     plain_bytes: int = 0
     kept_bytes: int = 0
+    offloaded_bytes: int = 0
     noise_share: float | None = None
+
+    @property
+    def site(self) -> str:
+        """The op with its slots."""
+        return f"{self.op}[{','.join(map(str, sorted(self.slots)))}]" if self.slots else self.op
 
     def add(self, row: Row) -> None:
         """Adds one row's figures."""
-        self.single = "" if self.sites else row.module
+        self.single = row.module if self.single == row.module or not self.sites else ""
+        self.slots.add(row.slot)
         self.sites += 1
         self.count += row.count
         self.duplicates += row.duplicates
         self.plain_bytes += row.plain_bytes
         self.kept_bytes += row.kept_bytes
+        self.offloaded_bytes += row.offloaded_bytes
         if row.noise_share is not None:
             self.noise_share = (self.noise_share or 0.0) + row.noise_share
 
@@ -54,14 +63,19 @@ def code_name(row: Row) -> str:
     return f"{row.codec}, {row.bits} bit{'s' * (row.bits > 1)}" if row.bits else row.codec
 
 
-def lines(rows: Iterable[Row]) -> list[Line]:
-    """Rows gathered into lines, most plain bytes first."""
-    gathered: dict[tuple[str, str, str], Line] = {}
+def lines(rows: Iterable[Row], merged: bool = True) -> list[Line]:
+    """Rows gathered into lines, most held bytes first.
+
+    Args:
+        rows: The rows.
+        merged: Whether slots of one op that are treated alike share a line.
+    """
+    gathered: dict[tuple[str, str, str, int], Line] = {}
     for row in rows:
         module = re.sub(r"\d+", "*", row.module) or "(model)"
-        key = (module, f"{row.op}[{row.slot}]", code_name(row))
-        gathered.setdefault(key, Line(*key)).add(row)
-    return sorted(gathered.values(), key=lambda line: (-line.plain_bytes, -line.kept_bytes))
+        kind = (module, row.op, code_name(row))
+        gathered.setdefault((*kind, -1 if merged else row.slot), Line(*kind)).add(row)
+    return sorted(gathered.values(), key=lambda line: (-line.kept_bytes - line.offloaded_bytes, -line.plain_bytes))
 
 
 def percent(share: float | None) -> str:
@@ -86,6 +100,8 @@ def totals(report: Figures) -> str:
         f"{len(sites)} sites, {sum(row.duplicates for row in report.rows)} of them duplicates; "
         f"{report.parameter_saves} saves of parameters not counted"
     )
+    if report.measured:
+        told += "\nsensitivities were measured in this step, so its codes have more bits than those of other steps"
     if report.noise is not None:
         told += f"\n{_noise(report)}"
     told += "".join(_unlisted(name, size) for name, size in list(report.unlisted.items())[:_NAMES] if size)
@@ -150,8 +166,8 @@ def compare(first: Figures, second: Figures) -> str:
     sizes: dict[tuple[str, str], list[int]] = {}
     codes: dict[tuple[str, str], list[list[str]]] = {}
     for at, report in enumerate((first, second)):
-        for line in lines(report.rows):
-            key = (line.module, line.op)
+        for line in lines(report.rows, merged=False):
+            key = (line.module, line.site)
             sizes.setdefault(key, [0, 0])[at] += line.kept_bytes
             codes.setdefault(key, [[], []])[at].append(line.code)
     order = sorted(sizes, key=lambda key: -abs(sizes[key][1] - sizes[key][0]))
@@ -189,4 +205,4 @@ def _cells(line: Line) -> list[str]:
     module = _shortened(line.single or line.module)
     counts = [str(line.sites), str(line.count), str(line.duplicates)]
     sizes = [mebibytes(line.plain_bytes), mebibytes(line.kept_bytes)]
-    return [module, line.op, line.code, *counts, *sizes, percent(line.noise_share)]
+    return [module, line.site, line.code, *counts, *sizes, percent(line.noise_share)]
