@@ -76,6 +76,25 @@ def test_where_weights_are_what_takes_memory():
     assert peak.remedy.startswith("Train without gact")
 
 
+def test_steps_of_two_kinds_share_one_ratio():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"large": network(128), "small": nn.Sequential(nn.Linear(64, 64), nn.Softmax(1))})
+    inputs = {"large": torch.randn(512, 128), "small": torch.randn(256, 64)}
+    c = gact.Compressor(model, ratio=9.0, min_bytes=0)
+    told = {}
+    for _ in range(6):
+        for name, x in inputs.items():
+            with c:
+                loss = model[name](x).square().sum()
+            loss.backward()
+            told[name] = c.report()
+    assert told["large"].ratio >= 9.0
+    assert "budget" not in {each.code for each in told["large"].advice}
+    assert told["small"].ratio < 9.0
+    (budget,) = [each for each in told["small"].advice if each.code == "budget"]
+    assert budget.text.startswith(f"this step is held {told['small'].ratio:.3g}x smaller, and 9x was asked for")
+
+
 def test_fused_recurrent_kernels():
     told = report(nn.LSTM(64, 64, batch_first=True), torch.randn(16, 32, 64))
     (recurrent,) = [each for each in told.advice if each.code == "recurrent"]

@@ -15,7 +15,8 @@ from .probe import Snapshot
 from .sightings import Names
 from .suffering import Suffering
 
-_ROUNDING = 1.02
+ROUNDING = 1.02
+"""How many times a budget may be taken, since bits are whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Reach:
     @property
     def is_missed(self) -> bool:
         """Whether more is held than was asked for, but for what bits are whole."""
-        return self.held > _ROUNDING * self.asked
+        return self.held > ROUNDING * self.asked
 
     @property
     def ratio(self) -> float:

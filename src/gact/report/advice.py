@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..precision.findings import ROUNDING
 from ..precision.known import Known
 from ..text import mebibytes
 from .rows import Figures, Row
@@ -119,6 +120,14 @@ def _asked(report: Figures, known: Known) -> Iterator[Advice]:
             "width can be chosen.",
             "Ask for less, or for more noise." if reach.by_noise else "Ask for less.",
         )
+    elif reach is not None and not report.measured and _falls_short(report, known.settings.ratio):
+        yield Advice(
+            "budget",
+            f"this step is held {report.ratio:.3g}x smaller, and {known.settings.ratio:g}x was asked for: widths are "
+            f"those for a step that keeps {mebibytes(reach.totals.plain)} MiB plainly, and this one keeps "
+            f"{mebibytes(report.plain_bytes)}.",
+            "Steps of several kinds share one budget; memory= holds for the largest.",
+        )
     if known.is_noisy:
         share = "" if report.noise_ratio is None else f", {report.noise_ratio:.2g} of the variance from batch to batch"
         yield Advice(
@@ -126,6 +135,11 @@ def _asked(report: Figures, known: Known) -> Iterator[Advice]:
             f"gradient noise of {report.noise:.2g} is predicted{share}: training may suffer.",
             "Ask for more bits or bytes, or compare a short run with a plain one.",
         )
+
+
+def _falls_short(report: Figures, ratio: float | None) -> bool:
+    """Whether a step is not held as many times smaller as was asked for."""
+    return ratio is not None and report.kept_bytes * ratio > ROUNDING * report.plain_bytes
 
 
 def _gain(report: Figures, model: nn.Module | None) -> Iterator[Advice]:
