@@ -18,7 +18,7 @@ JOBS ?= 2
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs matrix lint format clean
+.PHONY: help release-check demo test bench docs matrix lint format clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
@@ -46,6 +46,18 @@ lint: $(STAMPS)/dev ## ruff, mypy and what may import what
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+release-check: $(STAMPS)/torch ## build what is released, install it where there is no compiler, and run gact doctor
+	rm -rf dist build/release
+	$(PIP) install --quiet build
+	GACT_REQUIRE_EXTENSION=1 $(BIN)/python -m build --no-isolation
+	CC=false CXX=false $(BIN)/python -m build --no-isolation --wheel --outdir dist/pure
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip --disable-pip-version-check install --quiet '$(TORCH)' "$$(ls dist/*.whl)[cli]"
+	cd build/release && CC=false CXX=false bin/gact doctor
+	build/release/bin/pip --disable-pip-version-check install --quiet --force-reinstall --no-deps dist/pure/*.whl
+	cd build/release && CC=false CXX=false bin/gact doctor
+	ls dist dist/pure
 
 format: $(STAMPS)/dev ## let ruff format the sources
 	$(BIN)/ruff check --fix-only .

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 
 try:
     from torch.utils.cpp_extension import BuildExtension, CppExtension
@@ -45,6 +46,20 @@ class BuildKernels(BuildExtension):
             )
 
 
+class NamedWheel(bdist_wheel):
+    """Names a wheel for what it holds: one without the kernels serves every machine."""
+
+    def run(self) -> None:
+        """Build first, to see whether there are kernels."""
+        self.run_command("build")
+        built = self.get_finalized_command("build_ext")
+        if not Path(built.get_ext_fullpath(kernels.name)).exists():
+            self.distribution.ext_modules = None
+            self.root_is_pure, self.py_limited_api = True, False
+            built.extensions = []
+        super().run()
+
+
 kernels = CppExtension(
     "gact._C",
     SOURCES,
@@ -67,6 +82,6 @@ kernels = CppExtension(
 
 setup(
     ext_modules=[kernels],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": NamedWheel},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )
