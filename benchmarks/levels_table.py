@@ -13,7 +13,7 @@ if str(ROOT) not in sys.path:
 
 from benchmarks.rows import read  # noqa: E402 - found by the line above
 
-REAL, RANDOM = ("minilm", "efficientnet", "smollm2"), ("bert", "swin_t")
+REAL, RANDOM = ("minilm", "efficientnet"), ("bert", "swin_t")
 WIDTHS = (1, 2, 3, 4)
 SHOWN = ("mean", "worst")
 
