@@ -127,10 +127,14 @@ class QuantizedTensor:
             The quantized tensor; it shares the tensors of ``state``.
 
         Raises:
-            ValueError: If a key is missing or unknown, an entry is of another type than it was given or holds no data,
-                or the entries do not fit together.
+            ValueError: If it is no dict, a key is missing or unknown, an entry is of another type than it was given or
+                holds no data, or the entries do not fit together.
         """
         names = cls.__dataclass_fields__.keys()
+        if not isinstance(state, Mapping):
+            raise ValueError(
+                f"state must be a dict, got {type(state).__name__}. Pass what QuantizedTensor.state_dict returned."
+            )
         if state.keys() != names:
             raise ValueError(
                 f"state must have exactly the keys {', '.join(names)}, got {', '.join(map(str, state))}. "

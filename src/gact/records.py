@@ -41,7 +41,8 @@ class Site:
     key: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
-        digest = blake2b(f"{self.module}\0{self.op}\0{self.call}\0{self.slot}".encode(), digest_size=8).digest()
+        name = f"{self.module}\0{self.op}\0{self.call}\0{self.slot}"
+        digest = blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()  # a name may be any str
         object.__setattr__(self, "key", int.from_bytes(digest, "little"))
 
     def __str__(self) -> str:

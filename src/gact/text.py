@@ -63,9 +63,12 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequ
         rows: The cells.
         numbers: Columns that stand on the right.
     """
-    lines = ["".join(f"<th>{escape(name)}</th>" for name in head)]
+    lines = ["".join(f"<th>{escape(printable(name))}</th>" for name in head)]
     for row in rows:
         lines.append(
-            "".join(f"<td{' class=n' if at in numbers else ''}>{escape(cell)}</td>" for at, cell in enumerate(row))
+            "".join(
+                f"<td{' class=n' if at in numbers else ''}>{escape(printable(cell))}</td>"
+                for at, cell in enumerate(row)
+            )
         )
     return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>\n"

@@ -1,5 +1,6 @@
 """Blocks under checkpoint, ours and the user's: gradients, what is held, and the model afterwards."""
 
+import functools
 import gc
 import threading
 from inspect import signature
@@ -379,3 +380,50 @@ def test_inputs_of_blocks_that_decide_are_exact(options, decides, x):
     assert row.codec == ("keep" if decides else "groups")
     assert row.reason == ("input of a checkpointed block that decides something" if decides else "")
     assert (row.call, row.count) == (0, 1)
+
+
+def in_a_dict(block, x, scale):
+    return checkpoint(lambda state: block(state["x"]), {"x": x}, use_reentrant=False)
+
+
+def in_a_list_with_others(block, x, scale):
+    return checkpoint(lambda first, others: block(first) * others[0][0], x, [(scale,)], use_reentrant=False)
+
+
+def by_keyword(block, x, scale):
+    return checkpoint(lambda x, scale: block(x) * scale, x, scale=scale, use_reentrant=False)
+
+
+def bound_by_partial(block, x, scale):
+    return checkpoint(functools.partial(lambda x, scale: block(x) * scale, scale=scale), x, use_reentrant=False)
+
+
+def used_from_around(block, x, scale):
+    return checkpoint(lambda x: block(x) * scale, x, use_reentrant=False)
+
+
+def in_a_block_of_a_block(block, x, scale):
+    return checkpoint(lambda x: by_keyword(block, x, scale), x, use_reentrant=False)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:gact compressed nothing. all 1 saved", "ignore:gact compressed nothing. all 2 saved"
+)
+@pytest.mark.parametrize("twice", [1, 2])
+@pytest.mark.parametrize(
+    "way",
+    [in_a_dict, in_a_list_with_others, by_keyword, bound_by_partial, used_from_around, in_a_block_of_a_block],
+)
+def test_what_a_checkpoint_holds_past_all_hooks_is_counted(way, twice):
+    block = nn.Sequential(nn.Linear(64, 64), nn.Tanh())
+    x, scale = torch.randn(256, 64, requires_grad=True), torch.randn(256, 64)
+    c = gact.Compressor(block, min_bytes=0, adaptive=False)
+    with c:
+        for _ in range(twice):  # the same tensors again
+            y = way(block, x, scale)
+    held = x.nbytes if way is in_a_dict else x.nbytes + scale.nbytes
+    assert c.report().plain_bytes == held
+    carried = [row for row in c.report().rows if row.op == "checkpoint_arguments"]
+    assert {row.reason for row in carried} == {"argument of a checkpoint by no position"}
+    assert sum(row.kept_bytes for row in carried) == x.nbytes
+    y.sum().backward()

@@ -146,6 +146,12 @@ def test_broken_state_is_refused(changes: dict[str, Any], message: str) -> None:
         QuantizedTensor.from_state_dict({**state, **changes})
 
 
+@pytest.mark.parametrize("state", [None, [], "codes", 3])
+def test_a_state_that_is_no_dict(state):
+    with pytest.raises(ValueError, match="state must be a dict"):
+        QuantizedTensor.from_state_dict(state)
+
+
 def test_dequantize_refuses_other_dtypes() -> None:
     with pytest.raises(ValueError, match=r"dtype must be float32, .* got torch\.int32"):
         gact.quantize(torch.ones(3), 4).dequantize(torch.int32)

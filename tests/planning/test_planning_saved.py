@@ -40,6 +40,40 @@ def test_a_loaded_plan_trains(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"plan": 99}', '{"plan": 1, "use": "", "levels": 3}'])
 def test_a_file_that_holds_no_plan(text, tmp_path):
+    check_refused(text, tmp_path)
+
+
+DAMAGES = [
+    *[(("memory",), value) for value in ("x", [], {}, True, -1, float("nan"), 10**400, 1.5)],
+    *[(("bits",), value) for value in (None, "4", 4.5, [])],
+    *[(("choice",), value) for value in (None, 3, ["L1"])],
+    *[(("offload",), value) for value in (3, ["/scratch"])],
+    *[(("levels", 0, "name"), value) for value in (None, 3, [])],
+    *[(("levels", 0, "peak_bytes"), value) for value in ("x", None, [])],
+    *[(("levels", 0, "seconds"), value) for value in ("x", [], -1.0)],
+    *[(("levels", 0, "fits"), value) for value in ("x", 1)],
+    *[(("levels", 0, "batch"), value) for value in ([], {}, 3, {"size": "x", "peak": 3})],
+    *[(("mix", "assignments", 0, "module"), value) for value in (None, 3)],
+    *[(("mix", "seconds"), value) for value in (None, "x")],
+    (("mix", "assignments"), 3),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), DAMAGES)
+def test_a_plan_of_which_an_entry_is_damaged(place, value, tmp_path):
+    data = json.loads(PLAN.to_json())
+    at = data
+    for key in place[:-1]:
+        at = at[key]
+    at[place[-1]] = value
+    check_refused(json.dumps(data), tmp_path)
+
+
+def test_a_file_that_is_nested_without_end(tmp_path):
+    check_refused("[" * 100_000, tmp_path)
+
+
+def check_refused(text, tmp_path):
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(

@@ -452,6 +452,22 @@ def test_the_figures_for_dashboards():
     assert c.status() == expected
 
 
+def test_a_name_that_is_no_unicode():
+    model = torch.nn.Sequential()
+    model.add_module("a\udc80", torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.Tanh()))
+    c = gact.Compressor(model, bits=4, min_bytes=0)
+    for _ in range(2):
+        with c:
+            loss = model(torch.randn(64, 64)).sum()
+        loss.backward()
+    report = c.report()
+    for text in (str(report), report.to_json(), report.to_html(), report._repr_html_()):
+        assert text.encode()
+    again = gact.Compressor(model, bits=4, min_bytes=0)
+    again.load_state_dict(c.state_dict())
+    assert again.state_dict() == c.state_dict()
+
+
 def test_control_characters_in_names_are_written_out():
     model = torch.nn.Sequential()
     model.add_module("a\x1b[31m\nb", torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.Tanh()))

@@ -6,9 +6,10 @@ what is gone; below stands what each is for and what there is without it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ __all__ = [
     "active_parallel",
     "backward_engine",
     "cached_by_checkpoint",
+    "arguments_of_checkpoint",
     "checkpoint_of",
     "current_node",
     "decompositions",
@@ -65,6 +67,7 @@ __all__ = [
     "push_hooks",
     "set_backward_engine",
     "set_version",
+    "running_checkpoint",
     "top_hooks",
     "trace_of_now",
     "transform_level",
@@ -73,6 +76,7 @@ __all__ = [
     "tree_map",
     "tree_unflatten",
     "unset_fake_temporarily",
+    "variables_of",
 ]
 
 DisableTorchFunction = _DisableTorchFunction
@@ -217,6 +221,35 @@ def checkpoint_of(frame: FrameType) -> Any:
                 return value
         at = at.f_back
     return None
+
+
+def running_checkpoint() -> Any:
+    """What the innermost checkpoint whose block runs for the first time knows of it; None if none does.
+
+    Without it, reports do not count what a checkpoint holds for its block past all hooks.
+    """
+    pair = top_hooks(True)
+    found = {} if pair is None else variables_of(pair[0])
+    return next((each for each in found.values() if isinstance(each, _FRAME)), None)
+
+
+def arguments_of_checkpoint(block: Any) -> tuple[Any, list[Any]]:
+    """The function that a checkpointed block runs again, and its arguments but those that are tensors themselves."""
+    again = variables_of(getattr(block.recompute_fn, "__wrapped__", block.recompute_fn))
+    saver = getattr(getattr(block, "input_saver", None), "grad_fn", None)  # until torch 2.12
+    others = getattr(block, "saved_args", None) or variables_of(getattr(saver, "get_args", None)).get("args", ())
+    return again.get("fn"), [*others, again.get("kwargs")]
+
+
+def variables_of(function: Any) -> dict[str, Any]:
+    """The variables of others that a function uses, those of them that are set."""
+    found: dict[str, Any] = {}
+    if not isinstance(function, FunctionType):
+        return found
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
 
 
 def has_compiled() -> bool:

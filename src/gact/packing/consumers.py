@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from ..autograd.compiling import never_compiled
 from ..autograd.hooks import Hooks
 from ..autograd.inner import InnerPasses
-from ..autograd.internals import cached_by_checkpoint, trace_of_now
+from ..autograd.internals import trace_of_now
 from ..autograd.modules import follow, unfollow
 from ..autograd.nodes import op_of
 from ..operators.overwriting import OVERWRITING, hides_its_node
@@ -37,7 +37,6 @@ from .callers import function_of, is_of_schedule
 from .rerun import prepare_checkpoint
 from .sites import Frame, Sites
 
-SELECTIVE = "selective_checkpoint"
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
 _GRADIENT = torch.autograd.grad
@@ -191,9 +190,7 @@ class Consumers(TorchFunctionMode):
             self._hooks = None
             self._tell(name)
         elif not name and self._boundaries is not None:
-            cache = cached_by_checkpoint()
-            if cache is not None:
-                self._boundaries.meet_cache(cache, partial(self._site_of, SELECTIVE))
+            self._boundaries.meet(self._site_of)
 
     def _site_of(self, op: str) -> Site:
         """The site of the next call of one of torch's own Functions in the running module."""

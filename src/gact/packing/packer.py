@@ -44,7 +44,6 @@ from .policy import Widths, need, refusal
 from .rules import Rules
 
 _SMALL = Decision.keep(SMALL)
-_SELECTED = Decision.keep("kept by selective checkpointing")
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
 _TABLE = exact("input of a checkpoint")
@@ -97,7 +96,7 @@ class Packer:
         self._offload = offload
         self._step = 0
         self.waiting = Waiting(self.settle, self.keep, self._assume)
-        self.boundaries = Boundaries(self._settle_boundary, self._count_cached)
+        self.boundaries = Boundaries(self._settle_boundary, self._count_unseen)
         self.probabilities = Probabilities(self._settle_probabilities)
 
     def pack(self, tensor: Tensor) -> Save | Sharded | Kept | Copied:
@@ -267,12 +266,13 @@ class Packer:
         """Holds an input of a checkpointed block that has run."""
         self._assume(save, _ROUTES if decided else VALUE if save.asks else _TABLE)
 
-    def _count_cached(self, tensors: list[Tensor], site: Site) -> None:
-        """Counts what a selective checkpoint has kept, which no hook was shown."""
+    def _count_unseen(self, tensors: list[Tensor], site: Site, decision: Decision) -> None:
+        """Counts what a checkpoint keeps and no hook was shown."""
         with DisableTorchFunction():
             parts = [part for each in tensors for part in parts_of(each) if not self._parameters.owns(part)]
             if parts:
-                self._steps.ledger.keep_parts(site, _SELECTED, parts)
+                self.saves += 1
+                self._steps.ledger.keep_parts(site, decision, parts)
 
     def _assume(self, save: Save, needed: Need) -> None:
         """Holds a save that no node tells of, for a need that is known otherwise."""

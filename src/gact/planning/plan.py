@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -15,6 +16,7 @@ from .applied import AppliedPlan, applied, applied_level
 from .mix import Assignment, Mix
 from .scaling import Largest
 
+T = TypeVar("T")
 MIX = "mix"
 WAYS = {
     "L0": "plain training",
@@ -121,7 +123,7 @@ class Plan:
         """
         try:
             return _restored(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} holds no plan that this version can read. Plan again with --save.") from error
 
     def level(self, name: str) -> LevelPlan:
@@ -168,13 +170,36 @@ def _restored(data: dict[str, Any]) -> Plan:
         raise KeyError("plan")
     del data["use"]
     levels = tuple(
-        LevelPlan(**{**each, **{name: each[name] and Largest(**each[name]) for name in ("batch", "sequence")}})
+        _made(
+            LevelPlan, {**each, **{name: each[name] and _made(Largest, each[name]) for name in ("batch", "sequence")}}
+        )
         for each in data["levels"]
     )
     mix = data["mix"]
     if mix is not None:
-        mix = Mix(**{**mix, "assignments": tuple(Assignment(**each) for each in mix["assignments"])})
-    return Plan(**{**data, "levels": levels, "mix": mix})
+        mix = _made(Mix, {**mix, "assignments": tuple(_made(Assignment, each) for each in mix["assignments"])})
+    return _made(Plan, {**data, "levels": levels, "mix": mix})
+
+
+def _made(kind: type[T], entries: dict[str, Any]) -> T:
+    """A dataclass from what a file says.
+
+    Raises:
+        TypeError: If an entry is not of the type that the class declares, or a number is below zero or no finite one.
+    """
+    declared = get_type_hints(kind)
+    for name, value in entries.items():
+        kinds = get_args(declared[name]) if isinstance(declared[name], UnionType) else (declared[name],)
+        if not any(_is_a(value, get_origin(each) or each) for each in kinds):
+            raise TypeError(name)
+    return kind(**entries)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind in (int, float):
+        is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        return is_number and 0 <= value < 2**63
+    return isinstance(value, kind)
 
 
 HEAD = ("way", "peak", "fits", "time", "largest batch", "largest sequence")

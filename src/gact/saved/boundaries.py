@@ -11,14 +11,22 @@ same rounded numbers as all else in the second run.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
-from ..records import Site
+from ..autograd.internals import cached_by_checkpoint, running_checkpoint
+from ..records import Decision, Site
+from .carried import carried_by, tensors_in
 from .save import Save
+
+SELECTIVE, CARRIED = "selective_checkpoint", "checkpoint_arguments"
+_SELECTED = Decision.keep("kept by selective checkpointing")
+_CARRIED = Decision.keep("argument of a checkpoint by no position")
+Count = Callable[[list[Tensor], Site, Decision], None]
 
 _NAMES = """
     topk sort argsort msort argmax argmin max min amax amin aminmax median nanmedian mode kthvalue cummax cummin
@@ -48,29 +56,35 @@ class Boundaries:
 
     Args:
         settle: Called with each input when its block has run, and whether the block decided anything.
-        count: Called with what a selective checkpoint has kept, and the site that it counts at, when its block has run.
+        count: Called with tensors that are kept past all hooks, the site that they count at, and why they are.
 
     Attributes:
         saves: Inputs that wait.
         is_open: Whether something waits for the end of a block.
     """
 
-    def __init__(self, settle: Callable[[Save, bool], None], count: Callable[[list[Tensor], Site], None]) -> None:
+    def __init__(self, settle: Callable[[Save, bool], None], count: Count) -> None:
         self.saves: list[weakref.ref[Save]] = []
         self.is_open = False
         self._settle, self._count = settle, count
         self._caches: list[tuple[Any, Site]] = []
+        self._blocks: WeakSet[Any] = WeakSet()
         self._decided = self._left = False
 
-    def meet_cache(self, cache: Any, site: Callable[[], Site]) -> None:
-        """Notes what a selective checkpoint, whose block is running, keeps past all saved-tensor hooks.
+    def meet(self, site: Callable[[str], Site]) -> None:
+        """Notes what the checkpoint whose block is running keeps past all saved-tensor hooks.
 
         Args:
-            cache: The containers of torch's in which it lies.
-            site: Gives the site that it counts at.
+            site: Gives the site at which an op of that name counts.
         """
-        if all(cache is not other for other, _ in self._caches):
-            self._caches.append((cache, site()))
+        block = running_checkpoint()
+        if block is not None and block not in self._blocks:
+            self._blocks.add(block)
+            if carried := carried_by(block):
+                self._count(carried, site(CARRIED), _CARRIED)
+        cache = cached_by_checkpoint()
+        if cache is not None and all(cache is not other for other, _ in self._caches):
+            self._caches.append((cache, site(SELECTIVE)))
             self.is_open = True
 
     def add(self, save: Save, ran: bool) -> None:
@@ -127,28 +141,14 @@ class Boundaries:
         caches, self._caches = self._caches, []
         saves, self.saves = self.saves, []
         for cache, site in caches:
-            self._count(list(_tensors_in(cache)), site)
+            self._count(list(tensors_in(cache)), site, _SELECTED)
         for each in saves:
             save = each()
             if save is not None and save.result is None:
                 self._settle(save, decided)
 
 
-def _tensors_in(cache: Any) -> Iterator[Tensor]:
-    """The tensors in nested containers, also those that torch wraps to watch their version."""
-    if isinstance(cache, Tensor):
-        yield cache
-    elif isinstance(cache, Mapping):
-        for each in cache.values():
-            yield from _tensors_in(each)
-    elif isinstance(cache, (list, tuple)):
-        for each in cache:
-            yield from _tensors_in(each)
-    elif hasattr(cache, "val"):
-        yield from _tensors_in(cache.val)
-
-
-def _count_nothing(tensors: list[Tensor], site: Site) -> None:
+def _count_nothing(tensors: list[Tensor], site: Site, decision: Decision) -> None:
     """Likewise for who counts."""
 
 
