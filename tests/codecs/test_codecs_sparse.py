@@ -54,8 +54,24 @@ def test_what_is_mostly_zero() -> None:
     assert not is_sparse(exactly)
 
 
-def test_signed_zeros_are_values() -> None:
-    assert not is_sparse(torch.full((4096,), -0.0))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.11])
+def test_zeros_with_a_sign_cost_a_bit_each(dtype: torch.dtype, share: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(64, 130, generator=generator) * (torch.rand(64, 130, generator=generator) < share)
+    x = x.to(dtype)
+    x[0, 0], x[0, 1] = math.nan, math.inf
+    assert is_sparse(x)
+    for each in (x, x.t()):
+        code = Sparse(each)
+        assert torch.equal(bits_of(code.decode(tuple(each.shape), each.stride())), bits_of(each))
+    assert code.nbytes <= x.numel() / 4 + 8 + int(x.count_nonzero()) * x.itemsize
+
+
+def test_nothing_but_zeros_with_a_sign() -> None:
+    x = torch.full((4096,), -0.0)
+    assert is_sparse(x)
+    assert torch.equal(bits_of(Sparse(x).decode((4096,), (1,))), bits_of(x))
 
 
 def test_a_dense_part_that_a_glance_misses() -> None:

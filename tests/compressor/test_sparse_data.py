@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,20 @@ def test_a_linear_layer_of_bags_of_words(bits: int) -> None:
     assert held.kept_bytes < x.nbytes / 8
     assert held.plain_bytes == x.nbytes
     assert "sparse, exact" in str(compressor.report())
+
+
+@pytest.mark.parametrize("offload", [None, "cpu", "disk"])
+def test_a_linear_layer_of_masked_features(offload: str | None, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(256, 512, generator=generator) * (torch.rand(256, 512, generator=generator) < 0.03)
+    assert bool((x.signbit() & (x == 0)).any())
+    model = nn.Linear(512, 32)
+    place = f"disk:{tmp_path}" if offload == "disk" else offload
+    compressor = gact.Compressor(model, bits=8, min_bytes=65536, offload=place)
+    plain = gradients(model, x)
+    assert all(map(torch.equal, gradients(model, x, compressor), plain))
+    held = rows(compressor)["sparse"]
+    assert held.kept_bytes + held.offloaded_bytes < x.nbytes / 10
 
 
 def test_readers_of_other_kinds_share_it() -> None:
