@@ -174,3 +174,19 @@ def test_unpacking_is_the_same_every_time():
     with gact.Compressor(bits=1, min_bytes=0):
         output = save(x)
     assert torch.equal(held(output)[0], held(output)[0])
+
+
+def test_measuring_does_not_load_the_random_numbers_of_numpy():
+    """They load when they are first used, under a lock that a fork beside another thread would copy held."""
+    script = """
+import sys, torch, gact
+model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 64))
+compressor = gact.Compressor(model, bits=4, min_bytes=0)
+for _ in range(3):
+    with compressor:
+        loss = model(torch.randn(64, 64)).square().mean()
+    loss.backward()
+assert compressor.report().passes > 0
+assert "numpy.random" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

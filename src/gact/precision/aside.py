@@ -38,14 +38,14 @@ def preserved_state(model: torch.nn.Module | None, device: torch.device) -> Iter
 @contextlib.contextmanager
 def _python_random() -> Iterator[None]:
     state = random.getstate()
-    numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
+    numbers = sys.modules.get("numpy.random")  # numpy loads it when it is first used, under a lock
+    numpy_state = numbers.get_state() if numbers is not None else None
     try:
         yield
     finally:
         random.setstate(state)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
+        if numbers is not None:
+            numbers.set_state(numpy_state)
 
 
 @contextlib.contextmanager
