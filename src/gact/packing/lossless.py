@@ -13,8 +13,8 @@ from ..codecs.sparse import Sparse, is_sparse
 from ..operators.need import Need
 from ..saved.encoded import Encoded
 
-BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
-_BOOL_NEED = Need("mask", mask=BOOL)
+_BOOL = MaskTest(0.5, 1.5, 0.0, 1.0)
+_BOOL_NEED = Need("mask", mask=_BOOL)
 _INTEGER_NEED = Need("integers")
 _SPARSE_NEED = Need("sparse")
 
@@ -49,7 +49,7 @@ def without_loss(region: Tensor, needed: Need) -> Encoded | str | None:
     if needed.kind == "shape":
         return Encoded(Blank(region))
     if needed.kind == "mask":
-        return Encoded(Mask(region, needed.mask or BOOL))
+        return Encoded(Mask(region, needed.mask or _BOOL))
     if needed.kind == "sparse":
         return Encoded(Sparse(region))
     if needed.kind == "integers":  # on a device their range cannot be read without waiting
