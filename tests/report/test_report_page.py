@@ -5,24 +5,10 @@ import torch
 from torch import nn
 
 import gact
-from cases import NETWORKS
 from gact.report import html
 from gact.report.table import code_name
 from gact.text import mebibytes, sized
 from pages import Page
-
-
-def step(model, x, **options):
-    c = gact.Compressor(model, **options)
-    with c:
-        loss = model(x).square().mean()
-    loss.backward()
-    return c.report()
-
-
-@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
-def report(request):
-    return step(request.param.build(), request.param.inputs(), min_bytes=1024)
 
 
 def expected(row):
@@ -65,7 +51,7 @@ def test_without_a_profile_the_command_that_measures_it_is_named(report):
     assert "svg" not in told.tags
 
 
-def test_advice_stands_there_and_its_reasons_and_names_are_escaped():
+def test_advice_stands_there_and_its_reasons_and_names_are_escaped(step):
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -130,7 +116,7 @@ def test_a_profile_alone_is_a_page():
     assert f"step: {sized(found['plain'].peak_bytes)}" in told.text
 
 
-def test_a_page_of_a_huge_report_stays_small(monkeypatch):
+def test_a_page_of_a_huge_report_stays_small(step, monkeypatch):
     monkeypatch.setattr(html, "_MOST", 5)
     model = nn.Sequential(*[nn.Tanh() for _ in range(9)])
     report = step(model, torch.randn(64, 32, requires_grad=True), min_bytes=0)
@@ -147,7 +133,7 @@ def test_no_report_makes_a_large_page():
     assert len(gact.Report(tuple(rows)).to_html()) < 5_000_000
 
 
-def test_what_was_offloaded_has_a_column(tmp_path):
+def test_what_was_offloaded_has_a_column(step, tmp_path):
     model = nn.Sequential(nn.Linear(64, 64), nn.Tanh())
     report = step(model, torch.randn(512, 64), min_bytes=0, offload=f"disk:{tmp_path}")
     head, *rows = Page(report.to_html()).tables["Table: Saved tensors"]
@@ -156,7 +142,7 @@ def test_what_was_offloaded_has_a_column(tmp_path):
     assert report.offloaded_bytes > 0
 
 
-def test_every_row_has_its_colour_and_its_words_in_the_legend():
+def test_every_row_has_its_colour_and_its_words_in_the_legend(step):
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.99), nn.Linear(64, 64), nn.GELU(), nn.MaxPool1d(2))
     x = torch.randn(256, 64) * (torch.rand(256, 64) < 0.01)
     report = step(model, x, min_bytes=0)

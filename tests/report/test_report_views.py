@@ -8,21 +8,7 @@ import torch
 from torch import nn
 
 import gact
-from cases import NETWORKS
 from pages import Page
-
-
-def step(model, x, **options):
-    c = gact.Compressor(model, **options)
-    with c:
-        loss = model(x).square().mean()
-    loss.backward()
-    return c.report()
-
-
-@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
-def report(request):
-    return step(request.param.build(), request.param.inputs(), min_bytes=1024)
 
 
 def test_the_table_is_what_print_shows(report):
@@ -42,20 +28,20 @@ def test_the_table_is_short_and_narrow(report):
     assert not any(line != line.rstrip() for line in lines)
 
 
-def test_the_table_shows_both_sizes():
+def test_the_table_shows_both_sizes(step):
     report = step(nn.Sequential(nn.Linear(512, 512), nn.Tanh()), torch.randn(2048, 512))
     assert report.plain_bytes == 2 * 4 * 2**20
     assert "8.00 MiB by plain autograd" in str(report)
     assert f"{report.kept_bytes / 2**20:.2f} MiB by gact" in str(report)
 
 
-def test_the_largest_come_first():
+def test_the_largest_come_first(step):
     model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 512), nn.Sigmoid())
     table = str(step(model, torch.randn(256, 64), min_bytes=0))
     assert table.index("sigmoid[0]") < table.index("tanh[0]")
 
 
-def test_slots_of_one_op_that_are_treated_alike_share_a_line_and_most_kept_comes_first():
+def test_slots_of_one_op_that_are_treated_alike_share_a_line_and_most_kept_comes_first(step):
     model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64), nn.Tanh())
     report = step(model, torch.randn(512, 64), min_bytes=4096)
     body = [line.split() for line in str(report).splitlines() if re.search(r"\w\[[\d,]+\]", line)]
@@ -65,7 +51,7 @@ def test_slots_of_one_op_that_are_treated_alike_share_a_line_and_most_kept_comes
     assert sum(kept) == pytest.approx(report.kept_bytes / 2**20, abs=0.01 * len(kept))
 
 
-def test_alike_sites_share_a_line():
+def test_alike_sites_share_a_line(step):
     model = nn.Sequential(*[nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(12)])
     lines = [line for line in str(step(model, torch.randn(64, 32), min_bytes=0)).splitlines() if "tanh[0]" in line]
     assert len(lines) == 1
@@ -73,7 +59,7 @@ def test_alike_sites_share_a_line():
     assert " 12 " in lines[0]
 
 
-def test_many_kinds_of_sites_are_summed_up():
+def test_many_kinds_of_sites_are_summed_up(step):
     names = [f"{chr(97 + i)}{chr(97 + j)}" for i in range(6) for j in range(6)]
     model = nn.Sequential()
     for name in names:
@@ -83,7 +69,7 @@ def test_many_kinds_of_sites_are_summed_up():
     assert len(text.splitlines()) <= 24
 
 
-def test_reasons_are_in_the_table():
+def test_reasons_are_in_the_table(step):
     model = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2), nn.Sigmoid())
     assert "kept: small" in str(step(model, torch.randn(64, 32), min_bytes=1024))
 
@@ -93,7 +79,7 @@ def test_nothing_yet():
     assert "nothing yet" in Page(gact.Compressor().report().to_html()).text
 
 
-def test_long_paths_are_cut_in_the_table():
+def test_long_paths_are_cut_in_the_table(step):
     model = nn.Tanh()
     for _ in range(12):
         model = nn.Sequential(nn.ModuleDict({"inner_block_of_layers": model})["inner_block_of_layers"])
@@ -129,7 +115,7 @@ def test_a_context_with_parameters_only_says_so():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_context_that_compressed_something_is_quiet(recwarn):
+def test_a_context_that_compressed_something_is_quiet(step, recwarn):
     model = nn.Sequential(nn.Linear(256, 256), nn.Tanh())
     report = step(model, torch.randn(256, 256))
     assert report.coverage == 100
@@ -156,7 +142,7 @@ def test_before_the_first_step_there_is_nothing_to_show():
     assert "nothing yet" in empty._repr_html_()
 
 
-def test_two_steps_beside_each_other():
+def test_two_steps_beside_each_other(step):
     model, x = nn.Sequential(nn.Linear(64, 512), nn.GELU(), nn.Linear(512, 64)), torch.randn(256, 64)
     eight, two = (step(model, x, bits=bits, adaptive=False, min_bytes=0) for bits in (8, 2))
     told = eight.compare(two).splitlines()

@@ -89,11 +89,7 @@ _WORDS = {
 }
 _REMEDIES = (
     ("small", _SMALL, "Pass a smaller min_bytes, or a larger batch."),
-    (
-        "recurrent",
-        _RECURRENT,
-        "On a CPU, torch.backends.mkldnn.flags(enabled=False) has it save plain tensors.",
-    ),
+    ("recurrent", _RECURRENT, "On a CPU, torch.backends.mkldnn.flags(enabled=False) has it save plain tensors."),
     ("compiled", _COMPILED, 'Pass rules=[gact.Rule(op="compiled", bits=8)], or do not compile.'),
 )
 
