@@ -85,6 +85,9 @@ class Compressor(MadeLate, Context):
             ``"update"``, half of it and half of the noise in each parameter's own gradient, for Adam and other
             optimizers that scale each parameter by itself.
         enabled: False makes a compressor that does nothing, for comparisons.
+        process_group: Ranks that agree on when to measure and on widths. None for those of
+            ``DistributedDataParallel``, and without it for each rank by itself; a group is for gradients that are
+            averaged by hand. A copy of the compressor has none.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -113,6 +116,7 @@ class Compressor(MadeLate, Context):
         estimator: str = "grouped",
         objective: str = "gradient",
         enabled: bool = True,
+        process_group: Any = None,
     ) -> None:
         asked = dict(locals())  # the arguments by name, before there is any other local
         if model is not None and not isinstance(model, torch.nn.Module):
@@ -120,7 +124,7 @@ class Compressor(MadeLate, Context):
         self._model = model
         self._settings = checked(asked)
         self._rules, self._sites, self._notices = Rules(rules), Sites(model), Notices()
-        self._controller = Controller(self._settings, self._sites.site, Replicas(model), model)
+        self._controller = Controller(self._settings, self._sites.site, Replicas(model, process_group), model)
         self._measuring = Measuring(model, self._controller, self._notices)
         self._steps = Steps(self._measuring, Small(self._settings.min_bytes))
         again = contexts_again(model, self._settings, self._controller, self._steps, self._sites, self._rules)
@@ -191,7 +195,8 @@ class Compressor(MadeLate, Context):
 
         Widths are chosen anew in the ``backward`` of that step; if it does not come to that, later steps try. The step
         may be one of its own on a part of a batch, which takes that much less time and memory; the widths are then
-        fitted to the budget again in the first step that keeps more. In distributed training all ranks must ask.
+        fitted to the budget again in the first step that keeps more. In distributed training one rank may ask for all:
+        they measure together once all have seen it, usually in the step after the next.
 
         Raises:
             ValueError: If sensitivities are not to be measured, or cannot be.
@@ -219,6 +224,7 @@ class Compressor(MadeLate, Context):
         """
         check_count("rounds", rounds, 1)
         twin = copy.copy(self)
+        twin._controller.replicas.leave()
         twin._controller.request(self._model)
         with twin:
             loss = loss_fn()

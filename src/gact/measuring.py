@@ -86,6 +86,7 @@ class Measuring:
         replicas.end_step()
         if ledger.was_read and (replicas.group is None or replicas.count):
             self._controller.use(self._model)
+        self._controller.take_up()
 
     @contextlib.contextmanager
     def around(self, step: Step, measured: Measured | None, begun: Pass) -> Iterator[None]:
@@ -102,10 +103,13 @@ class Measuring:
                 self._lock.release()
         if snapshot is None or controller.snapshot is not snapshot:
             yield
+            controller.take_up()
+            self._tell()
             return
         with snapshot.next_gradient(roots):
             yield
         controller.learn_variance(snapshot)
+        controller.take_up()
         self._tell()
         if controller.snapshot is None and measured is None:
             unwatch(step)
@@ -143,6 +147,7 @@ class Measuring:
         controller, notices = self._controller, self._notices
         if controller.failure:
             notices.unmeasured(controller.failure, controller.settings)
+        notices.ranks(controller.parted, controller.is_unanswered)
         if controller.reach is not None and controller.reach.is_missed:
             notices.over_budget(controller.settings, controller.reach)
         if controller.is_noisy and controller.noise is not None:

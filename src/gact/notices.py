@@ -79,6 +79,19 @@ class Notices:
             f"adaptive=False{' and bits' if asked else ''} to do without."
         )
 
+    def ranks(self, parted: bool, unanswered: bool) -> None:
+        """The ranks of a distributed run did not know the same, or have not answered this one."""
+        if parted:
+            self.give(
+                "gact found different widths on the ranks, which have measured anew and now have the same: a state was "
+                "loaded, or something else is asked for, on some of them only. Do it on all ranks or on none."
+            )
+        if unanswered:
+            self.give(
+                "gact waits in vain for other ranks to take part in a measurement, and leaves widths as they are. Give "
+                "every rank a compressor with adaptive=True and steps of its own; training itself goes on."
+            )
+
     def over_budget(self, settings: Settings, reach: Reach) -> None:
         """The widths take more than was asked for."""
         asked = " and ".join(_asked(settings)) or f"bits={settings.bits:g}"

@@ -25,7 +25,7 @@ from .records import Settings
 from .saved.steps import Steps
 from .store.choose import check_offload
 
-_STATE_VERSION = 7
+_STATE_VERSION = 8
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {

@@ -43,29 +43,27 @@ def check(seen):
     assert seen["losses"] == pytest.approx(seen["plain losses"], rel=1e-3)
     assert not seen["weights"]
     ours, plain = (Counter(each) for each in seen["collectives"])
-    agreed = ours.pop("allgather_", 0)
-    assert ours == plain
-    return agreed
+    assert ours == plain  # ranks agree by the store
 
 
 @pytest.mark.parametrize("scenario", UNMEASURED)
 def test_networks_on_four_ranks(scenario, tmp_path):
     ranks = run(tmp_path, 4, scenario)
     for seen in ranks:
-        agreed = check(seen)
+        check(seen)
         assert seen["error"] < 0.02
         assert seen["bits"] == ranks[0]["bits"]
         assert seen["collectives"] == ranks[0]["collectives"]
         assert seen["losses"] == ranks[0]["losses"]
         assert UNMEASURED[scenario] in seen["unmeasured"]
         measured = not UNMEASURED[scenario]
-        assert (seen["passes"] > 1, bool(seen["unmeasured"]), agreed > 0) == (measured, not measured, measured)
+        assert (seen["passes"] > 1, bool(seen["unmeasured"])) == (measured, not measured)
 
 
 def test_tensor_parallel_on_two_ranks(tmp_path):
     ranks = run(tmp_path, 2, "tensor parallel")
     for seen in ranks:
-        assert check(seen) == 0
+        check(seen)
         assert seen["error"] < 0.02
         assert seen["bits"] == ranks[0]["bits"]
 
@@ -76,7 +74,7 @@ PIPELINES = [("1F1B", 2), ("1F1B", 4), ("1F1B in one context", 2), ("interleaved
 @pytest.mark.parametrize(("scenario", "world"), PIPELINES, ids=lambda each: str(each))
 def test_pipelines_are_measured(scenario, world, tmp_path):
     for seen in run(tmp_path, world, scenario):
-        assert check(seen) == 0
+        check(seen)
         assert seen["passes"] > 1
         assert not seen["unmeasured"]
         assert seen["error"] < 0.03

@@ -1,11 +1,12 @@
 """What each of two processes does in the distributed tests; writes what it saw to a file named by its rank.
 
-Run as ``python ranks.py FOLDER RANK SCENARIO``; the processes find each other through a file in the folder.
+Run as ``python ranks.py FOLDER RANK SCENARIO...``; the processes find each other through a file in the folder.
 """
 
 import json
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -106,11 +107,124 @@ def train_unevenly(rank):
     }
 
 
+def asked_alone(rank):
+    """Rank 0 alone asks for a measurement, then rank 1 loads a state that the other has not; then rank 0 is alone."""
+    model = network()
+    parallel = DistributedDataParallel(model)
+    c = gact.Compressor(model, bits=3, min_bytes=0, probe_interval=None)
+    generator = torch.Generator().manual_seed(rank)
+    early = gact.Compressor(network(), bits=3, min_bytes=0, probe_interval=None).state_dict()
+    passes, widths, warned = [], [], []
+
+    def steps(count):
+        for _ in range(count):
+            model.zero_grad()
+            with c:
+                loss = parallel(torch.randn(32, 64, generator=generator)).square().mean()
+            loss.backward()
+            passes.append(c._controller.passes)
+            widths.append({str(site): bits for site, bits in c._controller.widths.items()})
+
+    def alone(count):
+        """A rank that alone goes on with steps of its own, of which the other knows nothing."""
+        for _ in range(count):
+            with c:
+                loss = model(torch.randn(32, 64, generator=generator)).square().mean()
+            loss.backward()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        steps(4)  # the first measurement
+        if rank == 0:
+            c.measure_next()
+        steps(4)
+        if rank == 1:
+            c.load_state_dict({**early, "precision": {**early["precision"], "turns": 40, "is_used": 1}})
+        steps(5)
+        if rank == 0:
+            c.measure_next()
+            alone(6)
+        warned = [str(each.message) for each in caught if "on the ranks" in str(each.message)]
+    steps(3)
+    return {"passes": passes, "widths": widths, "warned": warned, "failure": c._controller.failure}
+
+
+def averaged_by_hand(rank):
+    """No DistributedDataParallel; one compressor is given the group, and is told only on rank 1."""
+    model = network()
+    c = gact.Compressor(model, bits=3, min_bytes=0, probe_interval=None, process_group=dist.group.WORLD)
+    generator = torch.Generator().manual_seed(rank)
+    for number in range(10):
+        model.zero_grad()
+        if number == 4 and rank == 1:
+            c.measure_next()
+        with c:
+            loss = model(torch.randn(32 * (1 + rank), 64, generator=generator)).square().mean()
+        loss.backward()
+        for each in model.parameters():
+            dist.all_reduce(each.grad)
+    return {
+        "widths": {str(site): bits for site, bits in c._controller.widths.items()},
+        "passes": c._controller.passes,
+        "failure": c._controller.failure,
+    }
+
+
+def resumed(rank):
+    """Six steps in one go, and the rest of them with what was saved after the first, second and third."""
+
+    def steps(first, c, network):
+        saved = []
+        for number in range(first, 6):
+            network.zero_grad()
+            generator = torch.Generator().manual_seed(10 * number + rank)
+            with c:
+                loss = network(torch.randn(32, 64, generator=generator)).square().mean()
+            loss.backward()
+            saved.append(c.state_dict())
+        return saved, torch.cat([each.grad.flatten() for each in network.parameters()])
+
+    def begun():
+        model = network()
+        return gact.Compressor(model, bits=3, min_bytes=0, probe_interval=2), DistributedDataParallel(model)
+
+    saved, whole = steps(0, *begun())
+    equal, agreed = [], []
+    for number in range(1, 4):
+        c, model = begun()
+        c.load_state_dict(saved[number - 1])
+        agreed.append(saved[number - 1]["precision"]["schedule"]["agreed"])
+        equal.append(torch.equal(steps(number, c, model)[1], whole))
+    return {"equal": equal, "agreed": agreed, "failure": c._controller.failure, "parted": c._controller.parted}
+
+
+def out_of_work(rank):
+    """Rank 1 has half as many batches, and joins the other's collectives when they are used up."""
+    model = network()
+    parallel = DistributedDataParallel(model)
+    c = gact.Compressor(model, bits=3, min_bytes=0, probe_interval=2)
+    generator = torch.Generator().manual_seed(rank)
+    with parallel.join():
+        for _ in range(6 if rank else 12):
+            model.zero_grad()
+            with c:
+                loss = parallel(torch.randn(32, 64, generator=generator)).square().mean()
+            loss.backward()
+    return {"passes": c._controller.passes, "failure": c._controller.failure, "steps": c._steps.count}
+
+
 def train(rank, scenario):
+    others = {
+        "uneven": train_unevenly,
+        "asked": asked_alone,
+        "by hand": averaged_by_hand,
+        "resumed": resumed,
+        "out of work": out_of_work,
+    }
+    if scenario in others:
+        return others[scenario](rank)
     if "shard" in scenario:
         return train_sharded(rank, scenario)
-    if scenario == "uneven":
-        return train_unevenly(rank)
     model = network()
     parallel = DistributedDataParallel(model)
     buckets = reduced(parallel)
@@ -148,15 +262,15 @@ def failing_hook():
     return hook
 
 
-def main(folder, rank, scenario):
+def main(folder, rank, *scenarios):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    seen = train(rank, scenario)
+    store, patience = f"file://{folder}/store", timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
+    seen = [train(rank, scenario) for scenario in scenarios]
     (Path(folder) / f"{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

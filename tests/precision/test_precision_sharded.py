@@ -16,10 +16,7 @@ WAYS = {"fully_shard": "fully_shard", "sharded": "FullyShardedDataParallel"}
 
 @pytest.mark.parametrize(("way", "name"), WAYS.items(), ids=WAYS)
 def test_two_ranks_with_sharded_parameters(way, name, tmp_path):
-    folders = [tmp_path / each for each in ("known", "unknown", "uniform")]
-    for folder in folders:
-        folder.mkdir()
-    known, unknown, uniform = (run(folder, f"{way} {folder.name}") for folder in folders)
+    known, unknown, uniform = run(tmp_path, *(f"{way} {each}" for each in ("known", "unknown", "uniform"))).values()
     for rank in range(2):
         assert known[rank]["failure"] == unknown[rank]["failure"] != ""
         assert known[rank]["failure"].startswith(f"{name} shards the parameters")

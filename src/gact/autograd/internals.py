@@ -67,6 +67,7 @@ __all__ = [
     "push_hooks",
     "set_backward_engine",
     "set_version",
+    "store_of",
     "running_checkpoint",
     "top_hooks",
     "trace_of_now",
@@ -141,6 +142,11 @@ def active_parallel() -> torch.nn.Module | None:
     """The ``DistributedDataParallel`` whose forward is running. Without it: one that was not yet seen to begin."""
     module: torch.nn.Module | None = DistributedDataParallel._get_active_ddp_module()
     return module
+
+
+def store_of(group: Any) -> Any:
+    """The store in which the ranks of a process group have found each other. Without it, ranks agree on nothing."""
+    return torch.distributed.distributed_c10d._get_process_group_store(group)
 
 
 def node_class(name: str) -> Any:

@@ -6,7 +6,8 @@
   what they tell. ``aside``, ``refusal``: what such passes must leave as it was, and where they cannot run.
 * ``known``, ``sightings``: what is known of the sites. ``budget``, ``allocation``, ``objective``: the widths.
 * ``suffering``: which parameters have most noise.
-* ``agreement``: ranks of a distributed run choose the same. ``comparison``: predicted noise beside measured noise.
+* ``agreement``, ``joint``: ranks of a distributed run choose the same, and none waits for another.
+* ``comparison``: predicted noise beside measured noise.
 * ``state``, ``resumed``: all of that as plain numbers, and back.
 
 ``docs/precision.md`` tells the method.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -13,10 +12,9 @@ from ..autograd.replicas import Replicas
 from ..codecs.groups import Groups
 from ..records import Settings, Site
 from ..saved.ledger import Ledger
-from .agreement import agree, mean_over_ranks
 from .findings import Result
 from .graph import Roots
-from .known import Known
+from .joint import Joint
 from .measurement import Measured, Measurement
 from .probe import Snapshot
 from .refusal import RefusedError, refused_by_model
@@ -35,7 +33,7 @@ _LOOKS = 16
 """Every how many steps it is looked for sites that are gone."""
 
 
-class Controller(Known):
+class Controller(Joint):
     """Decides when sensitivities are measured, and has the widths chosen that follow.
 
     Between measurements a site's noise is taken to follow the ranges of its groups.
@@ -48,8 +46,6 @@ class Controller(Known):
 
     Attributes:
         passes: Backward passes that measurements have run.
-        is_used: Whether a backward pass has read what a step saved; nothing is measured for those that never do.
-        failure: Why measuring was given up; empty while it was not.
     """
 
     def __init__(
@@ -59,15 +55,8 @@ class Controller(Known):
         replicas: Replicas | None = None,
         model: nn.Module | None = None,
     ) -> None:
-        super().__init__(settings)
-        self._model = model
-        self.replicas = Replicas(None) if replicas is None else replicas
+        super().__init__(settings, site_of, Replicas(None) if replicas is None else replicas, model)
         self.passes = 0
-        self.is_used = False
-        self.failure = ""
-        self.snapshot: Snapshot | None = None
-        self._schedule = Schedule(settings.probe_interval)
-        self._site_of = site_of
         self._number, self._ledger = 0, cast("Ledger | None", None)
         self._measured: Measured | None = None
         self._tracking = False
@@ -118,15 +107,17 @@ class Controller(Known):
         return self._measured
 
     def _measurement(self, number: int, ledger: Ledger) -> Measurement | None:
-        if not (self._schedule.requested or (self.settings.adaptive and self.is_used)) or self.failure:
-            return None
         # Ranks may differ in what they saw, and must not differ in when they measure and in their widths.
         alone = self.replicas.group is None
-        self._settle(number, alone)
-        if not alone and not self.replicas.may_reduce:
+        wanted = self._schedule.requested or (self.settings.adaptive and self.is_used)
+        if (alone and (not wanted or self.failure)) or not (alone or self.replicas.may_reduce):
             return None
+        self._settle(number, alone)
         known, unknown = self._sightings.known, self._sightings.unknown
-        due = self._schedule.is_due(number, alone and unknown > _UNKNOWN_SHARE * (known + unknown))
+        if alone:
+            due = self._schedule.is_due(number, unknown > _UNKNOWN_SHARE * (known + unknown))
+        else:
+            due = self._is_agreed(number)
         self._tracking = alone and bool(self.findings) and not due and self._schedule.is_part(number, _TRACKINGS)
         self._sightings.begin_step()
         self._number, self._ledger = number, None if due or not alone else ledger
@@ -155,6 +146,8 @@ class Controller(Known):
             measured: That of the step.
             roots: Where its backward pass will begin.
         """
+        if not self._is_awaited():
+            return
         result: Result | None = None
         try:
             result = measured.measurement.run(roots, measured.totals)
@@ -162,12 +155,9 @@ class Controller(Known):
             self.failure = str(error)
         except Exception as error:  # whatever a second backward pass runs into: the first one may still succeed
             self.failure = f"{type(error).__name__}: {error}"
-        group = self.replicas.group
-        if group is not None:
-            result = agree(group, result and replace(result, times=self._sightings.times()), self._site_of)
-            if result is None and not self.failure:
-                self.failure = "measuring failed on another rank"
-        if result is not None:
+        if self.replicas.group is not None:
+            self._tell(result, measured.number)
+        elif result is not None:
             self.learn(result, measured.number)
 
     def learn(self, result: Result, number: int) -> None:
@@ -195,15 +185,14 @@ class Controller(Known):
     def learn_variance(self, snapshot: Snapshot) -> None:
         """Learns the variance of the gradient from batch to batch, if the two gradients were of the same leaves."""
         variance = snapshot.variance()
-        if self.replicas.group is not None:
-            variance = mean_over_ranks(self.replicas.group, variance)
         snapshot.tries -= 1
         if math.isfinite(variance) or not snapshot.tries:
             self.snapshot = None
+            if self.replicas.group is not None:
+                self._offer(variance)
+                return
         if math.isfinite(variance):
-            self.batch_variance = variance
-            if self.settings.max_noise is not None:
-                self._choose()
+            self._learn_variance(variance)
 
     def _settle(self, number: int | None, alone: bool) -> None:
         """Learns from what the last step has shown, and chooses anew if that pays.
@@ -226,6 +215,7 @@ class Controller(Known):
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, in plain numbers and lists."""
         self._settle(None, alone=self.replicas.group is None)
+        self._schedule.agreed = self._agreed_for()
         return {
             "sites": [
                 {**to_plain(site, finding, self.widths[site]), **self._sightings.state(site)}
@@ -251,8 +241,10 @@ class Controller(Known):
         """A reading of the meter that has begun and on which widths will depend; dropped if it cannot be saved."""
         if self.snapshot is None or self.settings.max_noise is None:
             return None
+        if self.replicas.group is not None:
+            return None  # each rank has its own
         names = {id(each): name for name, each in self._named().items()}
-        pending = self.snapshot.state(names) if self.replicas.group is None else None  # each rank has its own
+        pending = self.snapshot.state(names)
         if pending is None:
             self.snapshot = None
         return pending
@@ -275,6 +267,7 @@ class Controller(Known):
         self.snapshot, self._spreads = resumed.snapshot, {}
         self._totals, self._schedule, self._ledger = resumed.totals, resumed.schedule, None
         self._sightings.load(resumed.presences, resumed.elements)
+        self._is_loaded = True
         if self.settings.adaptive:
             self._choose()  # the same widths, unless something else is asked for than was when the state was saved
 

@@ -31,6 +31,7 @@ class Schedule:
         failures: Attempts since the last success.
         requested: Whether one was asked for that has not succeeded yet.
         incomplete: Whether much was saved since at sites that were never measured.
+        agreed: Step in which all ranks are to measure, as they have agreed; 0 for none.
     """
 
     interval: int | None
@@ -41,6 +42,7 @@ class Schedule:
     failures: int = 0
     requested: bool = False
     incomplete: bool = False
+    agreed: int = 0
 
     @classmethod
     def load(cls, interval: int | None, state: Mapping[str, Any]) -> Schedule:
