@@ -75,6 +75,7 @@ def load() -> None:
             library.gact_mean_square_slope.argtypes = [pointer, ctypes.c_int, whole, whole, real, real]
             library.gact_mean_square_slope.restype = real
             library.gact_channels_differ.argtypes = [pointer, pointer, whole, whole, whole, real, real]
+            library.gact_look_at_columns.argtypes = [pointer, ctypes.c_int, *5 * [pointer]]
             library.gact_gather_set.argtypes = [pointer, ctypes.c_int, whole, pointer, pointer, whole]
             library.gact_gather_set.restype = whole
             library.gact_scatter_set.argtypes = [pointer, pointer, ctypes.c_int, whole, pointer]
