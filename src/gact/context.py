@@ -166,7 +166,7 @@ class Context:
         pair = compiled.pair() if compiled.is_possible() else None
         hooks = Hooks(packer.pack, unpack, lambda: notices.give(ASIDE), pair)
         receiver = compiled.Receiver(packer, consumers, parameters)
-        consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, inner, hooks.in_charge)
+        consumers.serve(packer, inner, hooks.in_charge)
         opened.add(consumers.release)
         opened.add(packer.close)
         opened.add(lambda: handles.serve(None))

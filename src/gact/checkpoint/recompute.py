@@ -129,7 +129,7 @@ class Again:
             pair = top_pair()
             return pair is not None and pair[0] is pack
 
-        consumers.serve(packer.waiting, packer.boundaries, packer.probabilities, self._own.inner, in_charge)
+        consumers.serve(packer, self._own.inner, in_charge)
         with consumers, saved_tensors_hooks(pack, _opened):
             consumers.module_begins(module)
             if self._settings.derive:

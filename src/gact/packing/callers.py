@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 import torch
 import torch.utils.checkpoint
 
 from ..autograd import pair
+from ..saved.boundaries import Boundaries
+from ..saved.made import Made
+from ..saved.probabilities import Probabilities
+from ..saved.waiting import Waiting
 from .rerun import COMPILED_FOLDER
 
 CHECKPOINT = "checkpoint"
@@ -23,14 +28,30 @@ _FUNCTION_FILE = torch.autograd.function.__file__
 _GRADIENT_FILE = torch.autograd.__file__
 
 
-def function_of(frame: FrameType, prepare: Callable[[FrameType], None]) -> tuple[str | None, bool]:
+class Packs(Protocol):
+    """What waits for ops to show something, of one thread.
+
+    Attributes:
+        waiting: Saves that wait for their nodes.
+        boundaries: Inputs of checkpointed blocks that wait for what their block does.
+        probabilities: Results of log-softmax that wait for what weighs them.
+        made: Notes what ops make.
+    """
+
+    waiting: Waiting
+    boundaries: Boundaries
+    probabilities: Probabilities
+    made: Made
+
+
+def function_of(frame: FrameType, prepare: Callable[[FrameType, bool], None]) -> tuple[str | None, bool]:
     """The name of one of torch's own custom Functions that saves, which is told by who runs it; None for any other.
 
     And whether a checkpointed block has run already: the reentrant one saves its inputs at its end.
 
     Args:
         frame: The function that saves.
-        prepare: Called with the frame of a checkpoint whose block has not run yet.
+        prepare: Called with the frame of a checkpoint, and whether its block has run.
     """
     if frame.f_code.co_filename == pair.__file__ and frame.f_back is not None:
         frame = frame.f_back
@@ -39,8 +60,7 @@ def function_of(frame: FrameType, prepare: Callable[[FrameType], None]) -> tuple
     code = frame.f_code
     if code.co_filename == _CHECKPOINT_FILE:
         has_run = code.co_name in _REENTRANT
-        if not has_run:
-            prepare(frame)
+        prepare(frame, has_run)
         return CHECKPOINT, has_run
     return COMPILED if code.co_filename.startswith(COMPILED_FOLDER) else None, False
 

@@ -31,9 +31,10 @@ from ..operators.overwriting import OVERWRITING, hides_its_node
 from ..records import Arguments, Site
 from ..remat.rules import DERIVABLE
 from ..saved.boundaries import DECIDING, LEAVING, Boundaries
+from ..saved.made import Made
 from ..saved.probabilities import ENDING, Probabilities
 from ..saved.waiting import Waiting
-from .callers import function_of, is_of_schedule
+from .callers import Packs, function_of, is_of_schedule
 from .rerun import prepare_checkpoint
 from .sites import Frame, Sites
 
@@ -78,6 +79,7 @@ class Consumers(TorchFunctionMode):
         self._boundaries: Boundaries | None = None
         self._probabilities: Probabilities | None = None
         self._inner: InnerPasses | None = None
+        self._made: Made | None = None
         self._in_charge: Callable[[], bool] = lambda: True
 
     def __enter__(self) -> Consumers:
@@ -138,6 +140,8 @@ class Consumers(TorchFunctionMode):
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs an op and has what it saved told by its node."""
         result = func(*args, **kwargs)
+        if self._made is not None:
+            self._made.note(result, args)
         waiting = self._waiting
         if waiting is not None and waiting.saves:
             waiting.tell(result)
@@ -198,31 +202,21 @@ class Consumers(TorchFunctionMode):
         call = frame.calls[op] = frame.calls.get(op, -1) + 1
         return self.sites.site(frame.path, op, call, 0)
 
-    def serve(
-        self,
-        waiting: Waiting,
-        boundaries: Boundaries,
-        probabilities: Probabilities,
-        inner: InnerPasses,
-        in_charge: Callable[[], bool],
-    ) -> None:
+    def serve(self, packs: Packs, inner: InnerPasses, in_charge: Callable[[], bool]) -> None:
         """Sets the objects that are told what runs.
 
         Args:
-            waiting: Saves that wait for their nodes.
-            boundaries: Inputs of checkpointed blocks that wait for what their block does.
-            probabilities: Results of log-softmax that wait for what weighs them.
+            packs: What waits for ops to show something.
             inner: Backward passes that forward runs.
             in_charge: Whether autograd would call our hooks now.
         """
-        self._waiting, self._boundaries, self._probabilities = waiting, boundaries, probabilities
-        self._inner, self._in_charge = inner, in_charge
+        self._waiting, self._boundaries, self._probabilities = packs.waiting, packs.boundaries, packs.probabilities
+        self._made, self._inner, self._in_charge = packs.made, inner, in_charge
 
     def release(self) -> None:
         """Lets go of all that was to be told: two objects that hold each other stay for long."""
-        self._waiting = self._boundaries = self._probabilities = self._inner = self._observe = self._hooks = (
-            self._tell
-        ) = None
+        self._waiting = self._boundaries = self._probabilities = self._made = None
+        self._inner = self._observe = self._hooks = self._tell = None
         self._in_charge = lambda: True
 
     def observe(self, run: Callable[..., Any]) -> None:
@@ -274,9 +268,13 @@ class Consumers(TorchFunctionMode):
         self._slot = slot + 1
         return self.sites.site(frame.path, self._name, self._call, slot)
 
-    def _prepare(self, frame: FrameType) -> None:
-        """Prepares a checkpointed block that is about to run."""
-        if self._boundaries is not None:
+    def _prepare(self, frame: FrameType, has_run: bool) -> None:
+        """Prepares a checkpointed block that will run, or notes what the checkpoint of one that has run keeps."""
+        if self._boundaries is None:
+            return
+        if has_run:
+            self._boundaries.meet_run(frame.f_locals, self._site_of)
+        else:
             prepare_checkpoint(frame, Consumers, partial(_quiet, self.sites), self._boundaries.teller())
 
     def call(self, frame: Frame, node: Node) -> tuple[str, int]:

@@ -24,9 +24,10 @@ from ..remat.recipes import Recipes
 from ..saved.boundaries import Boundaries
 from ..saved.held import HeldRegions
 from ..saved.identity import locate
-from ..saved.kept import Copied, Kept
+from ..saved.kept import Copied, Kept, is_part
 from ..saved.ledger import extent_of
-from ..saved.parameters import Parameters
+from ..saved.made import Made
+from ..saved.parameters import COPY, Parameters
 from ..saved.parts import parts_of
 from ..saved.probabilities import Probabilities
 from ..saved.save import Save
@@ -71,6 +72,7 @@ class Packer:
         waiting: Saves of which no node has told yet.
         boundaries: Inputs of checkpointed blocks that may still be running.
         probabilities: Results of log-softmax of which it is not known yet what weighs them.
+        made: Storages that this forward pass has made without a gradient.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Packer:
         self.waiting = Waiting(self.settle, self.keep, self._assume)
         self.boundaries = Boundaries(self._settle_boundary, self._count_unseen)
         self.probabilities = Probabilities(self._settle_probabilities)
+        self.made = Made(lambda: steps.ledger)
 
     def pack(self, tensor: Tensor) -> Save | Sharded | Kept | Copied:
         """What autograd gets to hold instead of a tensor."""
@@ -137,7 +140,7 @@ class Packer:
             local = local_of(tensor)
             if local is not None and not refusal(local):
                 return whole_of(self._pack(local, site, step), tensor, step)
-            step.ledger.keep_parts(site or self._unnamed(), Decision.keep(refused), parts)
+            step.ledger.keep_parts(site or self._unnamed(), Decision.keep(refused), parts, self.made)
             return Kept(tensor, step)
         if self._parameters.owns(tensor):
             return self._leave_parameter(tensor, step)
@@ -154,7 +157,7 @@ class Packer:
                 small.look(step.ledger)
             if tensor._is_view():
                 return self._leave_at_once(tensor, site, step, SMALL)
-            step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor), tensor.untyped_storage())
+            step.ledger.keep(site or self._unnamed(), _SMALL, extent_of(tensor, self.made), tensor.untyped_storage())
             return Kept(tensor, step)
         return self._arrive(tensor, site, step)
 
@@ -170,8 +173,8 @@ class Packer:
     def _leave_at_once(self, tensor: Tensor, site: Site | None, step: Step, reason: str) -> Kept | Copied:
         """Holds a tensor exactly that needs no node for that: itself, or a copy of a small part of a large storage."""
         site, decision = site or self._unnamed(), Decision.keep(reason)
-        extent, storage = extent_of(tensor), tensor.untyped_storage()
-        if _is_part(tensor, self.small.bytes):
+        extent, storage = extent_of(tensor, self.made), tensor.untyped_storage()
+        if reason != COPY and is_part(tensor, self.small.bytes):
             if self._parameters.reason(tensor, self._consumers.arguments()) == "parameter":
                 return self._leave_parameter(tensor, step)
             copied = Copied(tensor, step)
@@ -185,7 +188,9 @@ class Packer:
         consumers = self._consumers
         reason = self._parameters.reason(tensor, consumers.arguments())
         if reason == "parameter":
-            return self._leave_parameter(tensor, step)
+            if not self._parameters.is_copy(tensor):
+                return self._leave_parameter(tensor, step)
+            reason = COPY
         if reason or tensor.is_neg():
             return self._leave_at_once(tensor, site, step, reason or "negated view")
         if is_wrapped(tensor) or tensor._is_zerotensor():
@@ -199,9 +204,9 @@ class Packer:
         if place.region.nbytes < self.small.bytes:
             return self._leave_at_once(tensor, site, step, SMALL)
         save = Save(alone, place, saving_number(), step, self.waiting)
-        save.site, save.extent, save.is_data = site, extent_of(tensor), is_data
+        save.site, save.extent, save.is_data = site, extent_of(tensor, self.made), is_data
         save.doubled = in_backward() and step.inner.is_reading()
-        save.is_part = tensor._is_view() and _is_part(tensor, self.small.bytes)
+        save.is_part = tensor._is_view() and is_part(tensor, self.small.bytes)
         if tensor.dtype in casts.LOW:
             save.source = casts.source_of(consumers.function, tensor, consumers.arguments())
         if site is None:
@@ -272,7 +277,7 @@ class Packer:
             parts = [part for each in tensors for part in parts_of(each) if not self._parameters.owns(part)]
             if parts:
                 self.saves += 1
-                self._steps.ledger.keep_parts(site, decision, parts)
+                self._steps.ledger.keep_parts(site, decision, parts, self.made)
 
     def _assume(self, save: Save, needed: Need) -> None:
         """Holds a save that no node tells of, for a need that is known otherwise."""
@@ -293,8 +298,3 @@ class Packer:
         self.probabilities.end()
         self.waiting.close()
         self._recipes.clear()  # autograd holds the hooks of a graph, and so this object, as long as the graph
-
-
-def _is_part(tensor: Tensor, min_bytes: int) -> bool:
-    """Whether keeping a tensor would keep a storage that is much larger."""
-    return tensor._is_view() and tensor.untyped_storage().nbytes() > max(min_bytes, 4 * tensor.nbytes)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import cached_by_checkpoint, running_checkpoint
+from ..autograd.nodes import saving_number
 from ..records import Decision, Site
-from .carried import carried_by, tensors_in
+from .carried import carried_beside, carried_by, tensors_in
 from .save import Save
 
 SELECTIVE, CARRIED = "selective_checkpoint", "checkpoint_arguments"
@@ -70,6 +71,7 @@ class Boundaries:
         self._caches: list[tuple[Any, Site]] = []
         self._blocks: WeakSet[Any] = WeakSet()
         self._decided = self._left = False
+        self._met = -1
 
     def meet(self, site: Callable[[str], Site]) -> None:
         """Notes what the checkpoint whose block is running keeps past all saved-tensor hooks.
@@ -86,6 +88,19 @@ class Boundaries:
         if cache is not None and all(cache is not other for other, _ in self._caches):
             self._caches.append((cache, site(SELECTIVE)))
             self.is_open = True
+
+    def meet_run(self, variables: Mapping[str, Any], site: Callable[[str], Site]) -> None:
+        """Notes what a reentrant checkpoint whose inputs are saved keeps past all hooks; once for all of them.
+
+        Args:
+            variables: Those of the function that runs the checkpoint.
+            site: Gives the site at which an op of that name counts.
+        """
+        number = saving_number()
+        if number != self._met:
+            self._met = number
+            if carried := carried_beside(variables.get("function"), variables.get("args", ())):
+                self._count(carried, site(CARRIED), _CARRIED)
 
     def add(self, save: Save, ran: bool) -> None:
         """Has an input wait.

@@ -9,7 +9,7 @@ that uses a tensor from around it) is held as it is until the block has run agai
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +24,17 @@ def carried_by(block: Any) -> list[Tensor]:
         block: What ``running_checkpoint`` gave.
     """
     function, others = arguments_of_checkpoint(block)
+    return [*tensors_in(others), *_bound_to(function)]
+
+
+def carried_beside(function: Any, arguments: Iterable[Any]) -> list[Tensor]:
+    """The same of a reentrant checkpoint.
+
+    Args:
+        function: What it runs.
+        arguments: What it passes to that.
+    """
+    others = [each for each in arguments if not isinstance(each, Tensor)]
     return [*tensors_in(others), *_bound_to(function)]
 
 

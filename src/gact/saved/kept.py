@@ -104,3 +104,8 @@ class Copied:
             self._watch.check()
         copy = self._copy.clone()
         return copy if self._layout is None else self._layout.restore(copy)
+
+
+def is_part(tensor: Tensor, min_bytes: int) -> bool:
+    """Whether keeping a tensor would keep a storage that is much larger."""
+    return tensor._is_view() and tensor.untyped_storage().nbytes() > max(min_bytes, 4 * tensor.nbytes)

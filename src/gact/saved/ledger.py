@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,17 +104,18 @@ class Ledger:
         plain, kept = self.plain(extent, storage), self._kept.add(extent, storage)
         self.record(site, decision, plain, kept, merged=not kept and extent[1] > 0)
 
-    def keep_parts(self, site: Site, decision: Decision, parts: list[Tensor]) -> None:
+    def keep_parts(self, site: Site, decision: Decision, parts: list[Tensor], made: Container[int] = ()) -> None:
         """Adds one save of a tensor that is made of others and kept as it is.
 
         Args:
             site: Who saved it.
             decision: Why it is kept.
             parts: The strided tensors that hold it.
+            made: Addresses of storages that ops of this forward pass have made.
         """
         plain = kept = size = 0
         for part in parts:
-            extent, storage = extent_of(part), part.untyped_storage()
+            extent, storage = extent_of(part, made), part.untyped_storage()
             plain += self.plain(extent, storage)
             kept += self._kept.add(extent, storage)
             size += extent[1]
@@ -195,15 +196,19 @@ class Ledger:
         return tally
 
 
-def extent_of(tensor: Tensor) -> Extent:
+def extent_of(tensor: Tensor, made: Container[int] = ()) -> Extent:
     """What a save of a tensor keeps alive in plain autograd.
 
     That is the whole storage, except for data that no op made: a slice of the data set keeps nothing alive that was
     not alive anyway, and counts by itself.
+
+    Args:
+        tensor: The tensor.
+        made: Addresses of storages that ops of this forward pass have made.
     """
     storage = tensor.untyped_storage()
     address = storage._cdata
-    if tensor.is_leaf and tensor._is_view():
+    if tensor.is_leaf and tensor._is_view() and address not in made:
         return _slice_of(tensor, address, storage.nbytes())
     return address, storage.nbytes()
 

@@ -32,6 +32,8 @@ PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer, FakeTensor)
 """Classes of tensors whose storage may be looked at; fake ones are those of planning, which have a size and no data."""
 
 
+COPY = "copy of a parameter"
+"""Why memory stays as it is that holds a parameter in another dtype or order, beside the parameter."""
 _AUTOCAST = (torch.bfloat16, torch.float16)
 _PROBE = 16
 
@@ -63,6 +65,15 @@ class Parameters:
         if type(tensor) is torch.nn.Parameter:
             return True
         return tensor.layout is torch.strided and tensor.untyped_storage()._cdata in self._storages
+
+    def is_copy(self, tensor: Tensor) -> bool:
+        """Whether a tensor that ``reason`` calls a parameter has memory of its own, as those of autocast have."""
+        if self.owns(tensor):
+            return False
+        base, leaf = tensor._base, _leaf_behind(tensor)
+        if base is not None and self.owns(base):
+            return False
+        return leaf is None or all(_address(part) != _address(tensor) for part in parts_of(leaf))
 
     def leads_to(self, tensor: Tensor) -> bool:
         """Whether views and casts alone lead from a parameter to a tensor, which may be of any class.
@@ -108,6 +119,11 @@ class Parameters:
             and _is_cast_of(located[0], argument)
             for argument in (*positional, *keywords.values())
         )
+
+
+def _address(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _is_cast_of(tensor: Tensor, weight: Tensor) -> bool:
