@@ -146,7 +146,13 @@ def asked_alone(rank):
             alone(6)
         warned = [str(each.message) for each in caught if "on the ranks" in str(each.message)]
     steps(3)
-    return {"passes": passes, "widths": widths, "warned": warned, "failure": c._controller.failure}
+    return {
+        "passes": passes,
+        "widths": widths,
+        "warned": warned,
+        "count": c._controller.replicas.count,
+        "failure": c._controller.failure,
+    }
 
 
 def averaged_by_hand(rank):

@@ -8,7 +8,7 @@ from torch import nn
 
 import gact
 from gact.autograd.replicas import Replicas
-from gact.precision.agreement import COMPARE, MEASURE, Agreement, Told, averaged
+from gact.precision.agreement import COMPARE, MEASURE, Agreement, Told, Verdict, averaged
 from gact.precision.findings import Finding, Result, Totals
 from gact.records import Site
 
@@ -141,6 +141,16 @@ def test_ranks_that_count_differently_measure_all_the_same(ranks):
 
 def test_a_network_without_a_finite_gradient_on_one_rank_tells_nothing():
     assert math.isnan(averaged([result(1.0), result(1.0, math.inf)]).energy)
+
+
+@pytest.mark.parametrize("parted", [False, True])
+def test_who_measured_long_before_the_others_counts_on_as_before(parted):
+    c = gact.Compressor(nn.Linear(8, 8))
+    joint = c._controller
+    joint.replicas.count, joint._told = 499, (result(1.0), 10)
+    joint._accept(Verdict(result(1.0), 500, parted))
+    assert joint.replicas.count == (989 if parted else 499)  # unless its count was somebody else's
+    assert (joint.parted, len(joint.widths)) == (parted, 1)
 
 
 class Lost:

@@ -87,6 +87,7 @@ def test_a_state_that_one_rank_alone_loads_is_told_of_and_measured_away(seen):
     assert second["widths"][8] == {} != first["widths"][8]
     assert first["widths"][12:] == second["widths"][12:]
     assert len(first["widths"][12]) > 1
+    assert first["count"] == second["count"]
     assert len(first["warned"]) == len(second["warned"]) == 1
 
 

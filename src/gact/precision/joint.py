@@ -105,9 +105,9 @@ class Joint(Known):
 
     def _accept(self, verdict: Verdict) -> None:
         (own, number), self._told = self._told, (None, 0)
-        self.replicas.count += verdict.number - number
         if verdict.parted:
             self.parted = True
+            self.replicas.count += verdict.number - number  # a state may have come with another count
             self._start_anew()
             self._schedule = Schedule(self.settings.probe_interval, requested=self._schedule.requested)
         if verdict.result is None or own is None:
