@@ -5,7 +5,7 @@
 * ``probe``, ``sensitivity``, ``grouping``, ``graph``, ``findings``: backward passes of our own on the step's graph, and
   what they tell. ``aside``, ``refusal``: what such passes must leave as it was, and where they cannot run.
 * ``known``, ``sightings``: what is known of the sites. ``budget``, ``allocation``, ``objective``: the widths.
-* ``suffering``: which parameters have most noise.
+* ``suffering``: which parameters have most noise. ``figures``: small tensors of a device, brought to the CPU at once.
 * ``agreement``, ``joint``: ranks of a distributed run choose the same, and none waits for another.
 * ``comparison``: predicted noise beside measured noise.
 * ``state``, ``resumed``: all of that as plain numbers, and back.

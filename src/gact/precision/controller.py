@@ -127,7 +127,7 @@ class Controller(Joint):
         """Notes the code that a site was given in an ordinary step."""
         if self._sightings.saw(site, numel, code, self._number) and self._tracking:
             spread = code.spread()
-            self._spreads.setdefault(site, []).append((spread if spread.is_cuda else float(spread), numel))
+            self._spreads.setdefault(site, []).append((float(spread) if spread.is_cpu else spread, numel))
 
     @property
     def is_asked(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..operators.need import Need
 from ..records import Settings, Site
 from ..saved.ledger import Ledger
 from .budget import Options
+from .figures import brought
 from .findings import Finding, Reach, Totals
 from .sightings import Sightings
 from .suffering import Suffered, Suffering
@@ -93,8 +95,10 @@ class Known:
     def _follow(self) -> bool:
         """Scales the noise of each site with the ranges of its groups."""
         spreads, self._spreads = self._spreads, {}
+        shown = brought([torch.as_tensor(spread) for seen in spreads.values() for spread, _ in seen])
         for site, seen in spreads.items():
-            self.findings[site] = self.findings[site].followed(seen)
+            here, shown = shown[: len(seen)], shown[len(seen) :]
+            self.findings[site] = self.findings[site].followed([(s, n) for s, (_, n) in zip(here, seen, strict=True)])
         return bool(spreads)
 
     def _choose(self) -> None:

@@ -20,6 +20,7 @@ from ..saved.base import Held
 from ..saved.encoded import Encoded
 from ..saved.ledger import Ledger
 from .comparison import Comparison
+from .figures import brought
 from .findings import Finding, Result, Sample, Totals
 from .fine import Fine
 from .graph import Leaf, Roots, leaves_of, nodes_of
@@ -127,7 +128,12 @@ class Measurement:
         self._each(pending, "is_read", False)
         probe, sites, noise = self._noise(roots, pending, leaves)
         caused = noise.sum(1).tolist()
-        findings = {site: self._finding(site, *each) for site, each in zip(sites, caused, strict=True)}
+        samples = [self._samples[site] for site in sites]
+        shown = brought([torch.as_tensor(figure) for each in samples for figure in (each.variance, each.spread)])
+        findings = {
+            site: _finding(sample, *each, *figures)
+            for site, sample, each, *figures in zip(sites, samples, caused, shown[::2], shown[1::2], strict=True)
+        }
         self._measured.update(sites)
         suffering = Suffering([leaf.tensor for leaf in leaves], probe.energy, sites, noise[:, :, 0])
         totals, snapshot = self._without_finer(totals), probe.snapshot()
@@ -223,22 +229,6 @@ class Measurement:
             for fine in self._samples[site].alive():
                 setattr(fine, name, value)
 
-    def _finding(self, site: Site, caused: float, weighed: float) -> Finding:
-        """What a site's rounding causes at each width, from the noise and the objective at the one that was probed."""
-        sample = self._samples[site]
-        variance = torch.as_tensor(sample.variance, dtype=torch.float64).cpu()
-        probed = float(variance[_probed(sample) - 1])
-        noise = variance * (caused / probed) if probed > 0 else torch.zeros(len(variance))
-        return Finding(
-            tuple(sample.numels),
-            sample.least,
-            sample.most,
-            sample.prior,
-            float(sample.spread),
-            tuple(map(float, noise)),
-            weighed / caused if caused > 0 else 1.0,
-        )
-
 
 class _Seen(NamedTuple):
     """What passes over one graph gave: the probe, the sites that the loss reads, and what each one causes.
@@ -259,6 +249,21 @@ def finer(bits: int) -> int:
 def _probed(sample: Sample) -> int:
     """Width of the noise that is added: the one the site has, at most one that is well above the finest's own."""
     return min(sample.bits, _FINEST - _FINER)
+
+
+def _finding(sample: Sample, caused: float, weighed: float, variance: Tensor, spread: Tensor) -> Finding:
+    """What a site's rounding causes at each width, from the noise and the objective at the one that was probed."""
+    probed = float(variance[_probed(sample) - 1])
+    noise = variance * (caused / probed) if probed > 0 else torch.zeros(len(variance))
+    return Finding(
+        tuple(sample.numels),
+        sample.least,
+        sample.most,
+        sample.prior,
+        float(spread),
+        tuple(map(float, noise)),
+        weighed / caused if caused > 0 else 1.0,
+    )
 
 
 def _member(site: Site, sample: Sample) -> Member:

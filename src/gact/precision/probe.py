@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import graph_task
+from .figures import brought
 from .graph import Roots, leaves_of
 
 SAMPLES = 1 << 15
@@ -257,7 +258,7 @@ def _energies(read: Sequence[Tensor | None], base: Sequence[Tensor | None], nume
         sums.append(difference.square().sum() * (count / max(now.numel(), 1)))
     if not sums:
         return torch.zeros(0, dtype=torch.float64)
-    return torch.stack([each.to("cpu") for each in sums])
+    return torch.stack(brought(sums))
 
 
 def _values(gradient: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Derived:
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout."""
         made = self.made
-        with torch.no_grad(), torch.autocast(made.device, made.autocast, made.autocast is not None):
+        with torch.no_grad(), made.under():
             rebuilt = self.rebuilt()
         if rebuilt.stride() != made.stride or rebuilt.dtype != made.dtype:
             exact = torch.empty_strided(rebuilt.size(), made.stride, dtype=made.dtype, device=rebuilt.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -29,3 +30,9 @@ class Made(NamedTuple):
     autocast: torch.dtype | None
     depth: int
     origin: Origin
+
+    def under(self) -> contextlib.AbstractContextManager[object]:
+        """The autocast under which it was made; that of a device may be missing, and then nothing is switched."""
+        if self.autocast is None and not torch.is_autocast_enabled(self.device):
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, self.autocast, self.autocast is not None)

@@ -47,7 +47,9 @@ def _unpack(packed: Tensor, bits: int, numel: int) -> Tensor:
 def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number in a dtype, the halves by way of float32; infinite where it is too large."""
     number = torch.tensor(value, dtype=torch.float64)
-    return (number if dtype in (torch.float64, torch.bool) else number.float()).to(dtype).to(device)
+    rounded = (number if dtype in (torch.float64, torch.bool) else number.float()).to(dtype)
+    # A copy to a device would wait for it.
+    return rounded if device.type == "cpu" else torch.full((), rounded.item(), dtype=dtype, device=device)
 
 
 @torch.no_grad()
