@@ -9,6 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 import gact
 from gact.codecs.groups import Groups
+from gact.remat.attended import Attended
 from gact.saved import sharing
 
 
@@ -67,6 +68,46 @@ def test_readers_in_a_row_decode_once(decoded, monkeypatch):
     monkeypatch.setattr(sharing, "_SHARE", 10**9)
     alone = gradients(model, sum(losses(model)))
     assert once == len(decoded) - 2
+    assert equal(shared, alone)
+
+
+LAYERS = 4
+
+
+class Attention(nn.Module):
+    """Layers of attention whose outputs the next layer reads in another shape than the kernel gave them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(64, 192) for _ in range(LAYERS))
+        self.outs = nn.ModuleList(nn.Linear(64, 64) for _ in range(LAYERS))
+
+    def forward(self, x):
+        for layer, out in zip(self.layers, self.outs, strict=True):
+            query, key, value = layer(x).view(8, 32, 3, 4, 16).permute(2, 0, 3, 1, 4)
+            made = nn.functional.scaled_dot_product_attention(query, key, value)
+            x = x + out(made.transpose(1, 2).reshape(8, 32, 64))
+        return x.square().mean()
+
+
+def test_views_of_one_attention_share_it(monkeypatch):
+    """The layer behind attention reads its output in rows, attention itself in heads."""
+    made = []
+    decode = Attended.decode
+    monkeypatch.setattr(Attended, "decode", lambda self, layout: made.append(self) or decode(self, layout))
+    torch.manual_seed(0)
+    model, x = Attention(), torch.randn(8, 32, 64)
+
+    def gradients():
+        with gact.Compressor(min_bytes=0, bits=4, adaptive=False, seed=1):
+            loss = model(x)
+        return torch.autograd.grad(loss, list(model.parameters()))
+
+    shared = gradients()
+    assert len(made) == LAYERS
+    monkeypatch.setattr(sharing, "_SHARE", 10**9)
+    alone = gradients()
+    assert len(made) == 3 * LAYERS
     assert equal(shared, alone)
 
 

@@ -49,6 +49,8 @@ class Sharing:
                 self._waiting = None
             if waiting[1] == layout:
                 return waiting[2]
+            if not waiting[1].copied and not layout.copied:  # another view of the same memory
+                return waiting[2].as_strided(layout.size, layout.stride)
         tensor = region.decode(layout)
         if region.readers > 0 and tensor.is_cpu and tensor.nbytes <= self._limit():
             self._waiting = (region, layout, tensor)
