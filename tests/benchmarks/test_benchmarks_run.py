@@ -30,6 +30,7 @@ WAYS = {
     "noise": {"plain", "4 bits", "4 bits, derive=False", "automatic 4 bits"},
     "overhead": {"identity hooks", "skipped", "packed", "kernels", "tracked", "enter and leave"},
     "peers": {"plain torch", "gact", "to bfloat16"},
+    "pick": {"plain", "selective checkpointing", "gact, 4 bits", "gact, 4 bits, checkpointing"},
     "plan": {"predicted", "measured"},
     "pretrained": {"plain", "4 bits", "automatic 4 bits"},
     "probing": {"8 bits", "measuring step"},
