@@ -35,39 +35,42 @@ class Subject:
     Attributes:
         make: Builds it, the much smaller one if it is given True.
         blocks: Patterns of the names of the modules that checkpointing runs again.
+        halves: Whether its ops have kernels for bfloat16.
     """
 
     make: Callable[[bool], Built]
     blocks: tuple[str, ...]
+    halves: bool = True
 
 
 SUBJECTS: Mapping[str, Subject] = {
     "bert": Subject(partial(build, "bert"), ("bert.encoder.layer.*",)),
     "gpt2_lora": Subject(partial(repeatable, lora), ("transformer.h.*",)),
     "resnet50": Subject(partial(build, "resnet50"), ("resnet.encoder.stages.*.layers.*",)),
-    "gcn": Subject(partial(repeatable, gcn), ("layers.*",)),
+    "gcn": Subject(partial(repeatable, gcn), ("layers.*",), halves=False),
 }
 
 
-def eager_ways(built: Built, blocks: tuple[str, ...]) -> dict[str, Forward]:
+def eager_ways(built: Built, subject: Subject) -> dict[str, Forward]:
     """Forward passes that hold less for backward, without compilation.
 
     Args:
         built: The network.
-        blocks: Patterns of names of modules.
+        subject: What it was made of.
     """
-    modules = _found(built.model, blocks)
+    modules = _found(built.model, subject.blocks)
     contexts = partial(create_selective_checkpoint_contexts, _policy)
     ways: dict[str, Forward] = {
         PLAIN: built.loss,
-        "bfloat16 autocast": _inside(built, lambda: torch.autocast("cpu", torch.bfloat16)),
         "checkpointing": _inside(built, lambda: _checkpointed(modules)),
         "selective checkpointing": _inside(built, lambda: _checkpointed(modules, context_fn=contexts)),
     }
     for bits in (8, 4, 2):
         ways[f"gact, {bits} bits"] = _inside(built, _compressor(built, bits))
-    ways["gact, 4 bits, checkpointing"] = _inside(built, _compressor(built, 4, checkpoint=list(blocks)))
-    ways["gact, 4 bits, bfloat16 autocast"] = _inside(built, _both(_compressor(built, 4)))
+    ways["gact, 4 bits, checkpointing"] = _inside(built, _compressor(built, 4, checkpoint=list(subject.blocks)))
+    if subject.halves:
+        ways["bfloat16 autocast"] = _inside(built, lambda: torch.autocast("cpu", torch.bfloat16))
+        ways["gact, 4 bits, bfloat16 autocast"] = _inside(built, _both(_compressor(built, 4)))
     return ways
 
 

@@ -31,7 +31,7 @@ def _network(name: str, options: Options) -> Iterator[Row]:
     built = subject.make(options.quick)
     config = {"network": name, "batch": built.batch}
     gact.use_allocator(True)  # all ways have the same memory
-    ways = eager_ways(built, subject.blocks)
+    ways = eager_ways(built, subject)
     yield from _rows(ways, built.model, config, options)
     if not options.quick:
         for way, forward in compiled_ways(built):
