@@ -10,7 +10,9 @@ from torch import nn
 
 import gact
 from gact.codecs.bent import LEAST, SCALES, Bent
-from gact.codecs.forms import bent, encode
+from gact.codecs.forms import bent, encode, quantized
+from gact.operators.need import Need
+from gact.saved.coarse import least_width
 
 FUNCTIONS = {"gelu": F.gelu, "silu": F.silu, "mish": F.mish}
 SHARE = {0.3: (0.98, 1.0), 1.0: (0.66, 0.74), 2.0: (0.5, 0.63), 4.0: (0.44, 0.57)}
@@ -136,3 +138,13 @@ def test_a_result_is_made_again_in_every_dtype(dtype):
     off = [float((each - exact).square().sum() / exact.square().sum()) for each in (found[0], found.mean(0))]
     assert off[0] < 0.02
     assert off[1] < off[0] / 10
+
+
+def test_finer_codes_of_a_step_that_measures_ask_for_no_more_bits():
+    """Few groups may have large steps, whatever the width at which they are looked at."""
+    region = torch.randn(1024, 256, generator=torch.Generator().manual_seed(0))
+    region[5, 7] = 26.0
+    need = Need("value", turn=1.0)
+    for width in (4, 6, 8):
+        code = quantized(region, width, 256, 5, Bent("gelu"))
+        assert least_width(code, region, need, 4) == 4

@@ -7,8 +7,11 @@ from functools import partial
 from torch import Tensor
 
 from .bent import Bent
+from .boxed import boxed
+from .boxes import GROUP, Boxes
 from .columns import by_columns
 from .groups import Groups
+from .normalised import Normalised
 from .probabilities import LogProbabilities, Probabilities, are_sharp
 from .registry import Form, suited
 from .slopes import Slope, is_needed
@@ -47,9 +50,13 @@ def quantized(
         plain: Whether it is coded as it is where none was made: squares of plain codes are corrected in place.
     """
     transform = transform or (None if plain else suited(region, group_size))
+    if not plain and (transform is None or isinstance(transform, Normalised)):
+        # Under the statistics of a node, rows that are small count by what it divides them by.
+        alike = transform is None or transform.nbytes > 0
+        transform = boxed(region, group_size, transform, alike) or transform
     if transform is None:
         return Groups(region, bits, group_size, seed)
-    return Transformed(region, bits, group_size, seed, transform)
+    return Transformed(region, bits, GROUP if isinstance(transform, Boxes) else group_size, seed, transform)
 
 
 def log_probabilities(dim: int) -> Form:
@@ -63,7 +70,8 @@ def bent(name: str) -> Form:
 
 
 def _bent(name: str, region: Tensor, group_size: int) -> Transform:
-    return by_columns(region, group_size, much=True) or Bent(name)
+    transform = by_columns(region, group_size, much=True) or Bent(name)
+    return boxed(region, group_size, transform, alike=False) or transform
 
 
 def slope(name: str) -> Form:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..ops import checks
 from .bent import Bent
+from .boxes import Boxes
 from .chunks import at_once, flat_of, key_from, sampled, tiles
 from .groups import Groups, round_
 from .lines import Lines
@@ -58,6 +59,8 @@ class Transformed(Groups):
     peaks = _Part("peaks")
     places = _Part("places")
     signs = _Part("signs")
+    bounds = _Part("bounds")
+    ranges = _Part("ranges")
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int, transform: Transform) -> None:
         self.transform = transform
@@ -89,6 +92,11 @@ class Transformed(Groups):
     def rounding(self) -> int:
         """How what is quantized is rounded, as an index of ``checks.ROUNDINGS``."""
         return checks.ROUNDINGS.index(self.transform.rounding)
+
+    def spread(self) -> Tensor:
+        """Mean squared range of a group, or of a box."""
+        spread = super().spread()
+        return spread * self.transform.widths().square_().mean() if isinstance(self.transform, Boxes) else spread
 
     def lines(self) -> Lines:
         """The line that decoding ends with."""

@@ -80,6 +80,14 @@ def load() -> None:
             library.gact_gather_set.restype = whole
             library.gact_scatter_set.argtypes = [pointer, pointer, ctypes.c_int, whole, pointer]
             library.gact_scatter_set.restype = None
+            grid = (whole, whole, whole, whole, whole)
+            library.gact_box_extremes.argtypes = [pointer, ctypes.c_int, *grid, pointer, pointer]
+            library.gact_box_extremes.restype = None
+            places = (whole, whole, pointer, pointer)
+            library.gact_box_narrow.argtypes = [pointer, ctypes.c_int, *grid, *places, pointer]
+            library.gact_box_narrow.restype = None
+            library.gact_box_restore.argtypes = [pointer, *grid, *places]
+            library.gact_box_restore.restype = None
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..autograd.internals import is_at_hand
 from ..codecs.bent import Bent
+from ..codecs.boxes import Boxes
 from ..codecs.chunks import flat_of
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
@@ -49,7 +50,8 @@ def least_width(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         return bits
     levels = (1 << code.bits) - 1
     steps = _steps(code)
-    reach = levels * (_error(code, region) / _ERROR if steps is None else _all_but_few(steps, _MOST[code.bits] * turn))
+    enough = _range(bits, turn) / levels
+    reach = levels * (_error(code, region) / _ERROR if steps is None else _all_but_few(steps, enough))
     most = need.max_bits if need.max_bits < WIDEST else WIDEST + 1
     while bits < most and reach > _range(bits, turn):
         bits += 1
@@ -88,6 +90,8 @@ def _range(bits: int, turn: float) -> float:
 def _steps(code: Groups) -> Tensor | None:
     """The steps of groups; None if they are steps of something else than the values, or of a line of them."""
     transform = code.transform if isinstance(code, Transformed) else None
+    if isinstance(transform, Boxes):
+        return transform.widths().flatten().div_((1 << code.bits) - 1)
     if transform is not None and not isinstance(transform, Bent):
         return None
     steps: Tensor = code.metadata[:, 1].float().abs()

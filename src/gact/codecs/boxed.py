@@ -1,0 +1,187 @@
+"""Which regions are held in boxes, and in which: what a few of them show.
+
+NOTE: What is compared
+The mean squared range of boxes with that of groups, which noise is in proportion to, in the units of the transform that
+a region would have otherwise: deviations of channels, or a hyperbola. Bits that boxes take more than groups count as
+what they would do as bits of codes.
+
+NOTE: Rows that are quiet
+In a group of one row each row has the step that it needs, and in a box all rows have that of the loudest. Where most
+rows are padding, which no gradient reaches, boxes look worse on average than they are; where quiet rows count, they are
+not worth what loud ones gain. It cannot be told which, so much must be gained of the one and little lost of the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..autograd.internals import FakeTensor
+from ..ops.boxes import Grid, extremes
+from .bent import Bent
+from .boxes import GROUP, Boxes
+from .channels import in_memory
+from .chunks import flat_of
+from .normalised import Normalised
+from .transforms import FACTOR, Transform
+
+Slopes = Callable[[Tensor, Tensor], Tensor | float]
+
+_LEAST = 2**16
+"""Elements of a region that is looked at."""
+_SAMPLE, _MOST = 2**16, 2**18
+"""Elements that are looked at, but whole boxes of all channels, which may be no more than so many."""
+_SHORTEST = 8
+"""Channels of a row."""
+_BOX = 128
+"""Elements of a box, about: with two bytes they take as many bits as the metadata of groups of 256."""
+_WORTH = 0.75
+_MUCH, _NO_WORSE = 0.7, 1.25
+"""Boxes are taken if they leave so much of the noise at most; or so much of that of groups which are noisy, each
+counted by the noise it has, and no more than so many times that of all."""
+_ABOUT = 1 / 8
+"""Of a box, how far a value may be off at few bits: a curve counts as steep as it is between here and there."""
+_WIDEST, _FEW = 22.0, 1 / 256
+"""Boxes of arguments of GELU, all but so many, are no wider than this: at 4 bits their steps are too large for it."""
+_METADATA = 32.0
+"""Bits of a group's metadata."""
+_BOUNDS, _RANGES = 16.0, 64.0
+"""Bits of a box, and of a channel."""
+
+
+def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: bool = True) -> Boxes | None:
+    """The boxes of a region; None where they have not much less noise than groups of what a transform makes of it.
+
+    On devices, where looking would wait, and without data there are none.
+
+    Args:
+        region: A dense region of a float dtype.
+        group_size: Elements of a group.
+        transform: What it would have otherwise: None, that of channels which lie next to each other, or one that works
+            on each element by itself.
+        alike: Whether rows must be of much the same size, since who reads them may divide by it.
+    """
+    if region.numel() < _LEAST or not region.is_cpu or region.dtype == torch.float64 or type(region) is FakeTensor:
+        return None
+    flat = flat_of(region.detach())
+    best, least = None, math.inf
+    for grid in _grids(region.size(), region.stride()):
+        left = _pays(flat, grid, group_size, transform)
+        if left < least:
+            best, least = grid, left
+    if best is None:
+        return None
+    boxes = Boxes(flat, best)
+    if alike and _differ(flat, boxes):
+        return None
+    if isinstance(transform, Bent) and bool((boxes.widths() > _WIDEST * transform.scale).float().mean() > _FEW):
+        return None
+    return boxes
+
+
+def _grids(size: torch.Size, stride: tuple[int, ...]) -> list[Grid]:
+    """Boxes of rows that follow each other and boxes of a plane; channels are one innermost dimension, or two."""
+    extents = [size[dim] for dim in in_memory(size, stride)]
+    found = []
+    for inner in (1, 2):
+        channels, rest = math.prod(extents[-inner:]), extents[:-inner]
+        rows = math.prod(rest)
+        if channels < _SHORTEST or rows < 2 * _BOX:
+            continue
+        found.append(Grid(rows, 1, channels, _BOX, 1))
+        if len(rest) > 1:
+            wide, high = rest[-1], rest[-2]
+            broad = _part(wide, round(_BOX**0.5))
+            wanted = _BOX // broad
+            tall = _part(high, wanted) if high > wanted else high * (wanted // high)
+            found.append(Grid(rows // wide, wide, channels, tall, broad))
+    return [grid for grid in found if _band(grid) <= min(_MOST, size.numel() // 2)]
+
+
+def _part(extent: int, wanted: int) -> int:
+    """A part of an extent that is about so large: the nearest that divides it, unless none is near."""
+    near = [part for part in range(-(-wanted // 2), 2 * wanted + 1) if extent % part == 0]
+    return min(near, key=lambda part: abs(math.log(part / wanted)), default=min(extent, wanted))
+
+
+def _band(grid: Grid) -> int:
+    """Elements of boxes beside each other."""
+    return grid.tall * grid.wide * grid.channels
+
+
+def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None) -> float:
+    """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much."""
+    length = _band(grid)
+    bands = grid.high // grid.tall
+    count = min(max(_SAMPLE // length, 1), bands)
+    forward = None if transform is None else transform.forward(flat)
+    seen = []
+    for number in range(count):
+        start = (2 * number + 1) * bands // (2 * count) * length
+        exact = flat[start : start + length].float()
+        under = exact if forward is None else torch.empty_like(exact)
+        if forward is not None:
+            forward(start, under)
+        seen.append(_noise(exact, under, grid, group_size, partial(_slopes, transform, start)))
+    boxes, groups, own_boxes, own_groups = torch.cat(seen, 1)
+    bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
+    price = math.pow(4.0, bits)
+    even = float(boxes.mean() / groups.mean()) * price
+    loud = float(boxes.dot(groups) / groups.square().sum()) * price
+    own = float(own_boxes.mean() / own_groups.mean()) * price
+    if own <= _NO_WORSE and (even <= _WORTH or (even <= _NO_WORSE and loud <= _MUCH)):
+        return even + loud
+    return math.inf
+
+
+def _noise(exact: Tensor, under: Tensor, grid: Grid, group_size: int, slopes_of: Slopes) -> Tensor:
+    """Mean over the elements of each group of squared ranges, float32 ``[4, groups]``.
+
+    Of their boxes and their groups in units of the transform, then in those of the region.
+    """
+    band = grid._replace(high=grid.tall)
+    low, high = extremes(exact, band)
+    widths = (high - low)[band.box_of(0, band.high * band.wide, exact.device)].view(-1)
+    slopes = slopes_of(exact, widths)
+    squares, boxes = slopes * slopes, widths.square_()
+    whole = exact.numel() // group_size * group_size
+
+    def grouped(each: Tensor) -> Tensor:
+        return each[:whole].view(-1, group_size)
+
+    groups = grouped(under)
+    ranges = (groups.amax(1) - groups.amin(1)).square_()
+    if isinstance(squares, float):
+        boxes = grouped(boxes).mean(1)
+        return torch.stack((boxes, ranges, boxes, ranges))
+    own = ranges * grouped(squares.reciprocal()).mean(1)
+    return torch.stack((grouped(boxes * squares).mean(1), ranges, grouped(boxes).mean(1), own))
+
+
+def _slopes(transform: Transform | None, start: int, exact: Tensor, widths: Tensor) -> Tensor | float:
+    """How steep the transform is about each of the elements from a number on."""
+    if transform is None:
+        return 1.0
+    if isinstance(transform, Normalised):
+        deviations, shift = torch.ones_like(exact), torch.zeros_like(exact)
+        for each in (deviations, shift):
+            transform.inverse()(start, each)
+        return deviations.sub_(shift).reciprocal_()
+    reach = widths * _ABOUT
+    low, high = exact - reach, exact + reach
+    for each in (low, high):
+        transform.forward(each)(0, each)
+    return (high - low) / (2 * reach).clamp_(min=1e-30)
+
+
+def _differ(flat: Tensor, boxes: Boxes) -> bool:
+    """Whether rows of a box are of very different size: what is small, or 0, would drown."""
+    grid = boxes.grid
+    energy = torch.linalg.vector_norm(flat.view(-1, grid.channels), dim=1, dtype=torch.float32).square_()
+    least = extremes(energy, grid._replace(channels=1))[0].view(-1)
+    noise = boxes.widths().square_().sum(1)
+    return not bool((noise * energy.mean() <= FACTOR**2 * noise.mean() * least).all())
