@@ -18,7 +18,7 @@ JOBS ?= 2
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help release-check demo test bench docs matrix lint format clean
+.PHONY: help release-check demo test bench asan docs matrix lint format clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1: /'
@@ -33,6 +33,16 @@ test: $(STAMPS)/dev ## lint, types and all tests
 
 bench: $(STAMPS)/dev ## run benchmark cases, as in make bench CASE='codec step'; rows go to benchmarks/results
 	$(BIN)/python benchmarks/run.py $(CASE)
+
+# The sanitizers' libraries must be there before Python's; what Python itself never frees is no fault. Sanitizers map
+# terabytes of addresses, so nothing runs where those are limited.
+ASAN := LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 PYTHONPATH=build/asan/lib
+
+asan: $(STAMPS)/dev ## the C++ kernels under AddressSanitizer and UBSan, in build/asan: tests of operators and codes, small trainings
+	GACT_SANITIZE=1 GACT_REQUIRE_EXTENSION=1 $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
+	$(ASAN) $(BIN)/python -m pytest -n0 -q --capture=sys tests/ops tests/codecs tests/test_allocator.py -k 'not triton and not address_space'
+	$(ASAN) $(BIN)/python tests/sanitized.py
 
 docs: $(STAMPS)/docs ## build the documentation site into build/docs; warnings and broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -2,7 +2,7 @@
 
 The extension uses the stable ABIs of Python (cp310) and LibTorch (2.10), so one wheel serves all later versions of
 both. If the compiler is missing or fails the package is built without it and runs on plain torch, unless
-GACT_REQUIRE_EXTENSION=1.
+GACT_REQUIRE_EXTENSION=1. With GACT_SANITIZE=1 the kernels look after their memory: for ``make asan``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ except ImportError:
         "`pip install --no-build-isolation .` (a CPU build of torch is enough: add `--index-url https://download.pytorch.org/whl/cpu`)."
     )
 
+SANITIZE = os.environ.get("GACT_SANITIZE", "0") == "1"
 REQUIRED = os.environ.get("GACT_REQUIRE_EXTENSION", "0") == "1"
+SANITIZERS = (
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize=bounds",  # with it gcc 12 does not get to the end of the kernels for AVX-512
+    "-fno-sanitize-recover=undefined",
+)
+"""What ``make asan`` builds with."""
 SOURCES = sorted(str(path) for path in Path("csrc").glob("*.cpp"))
 HEADERS = sorted(str(path) for path in Path("csrc").glob("**/*.h"))
 
@@ -70,14 +80,14 @@ kernels = CppExtension(
     define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
     extra_compile_args=[
         "-std=c++17",
-        "-O3",
-        "-g0",
+        *(SANITIZERS if SANITIZE else ("-O3", "-g0")),
         "-fvisibility=hidden",
         "-ffp-contract=off",
         "-fno-math-errno",
         "-fno-trapping-math",
         f"-fmacro-prefix-map={Path.cwd()}/=",  # error messages name the file, not the machine that built it
     ],
+    extra_link_args=list(SANITIZERS) if SANITIZE else [],
 )
 
 setup(

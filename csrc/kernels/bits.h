@@ -8,6 +8,7 @@
 
 namespace gact::GACT_TARGET {
 
+// Pointers to it name it: what auto deduces has lost the attributes.
 typedef uint32_t __attribute__((may_alias, aligned(1))) Word;
 
 // The lowest `width` bits of each byte of a word.
@@ -24,10 +25,10 @@ GACT_INLINE void pack_length(const uint8_t* GACT_RESTRICT codes, int64_t length,
   constexpr int kAbove4 = kBits & 4;              // where the bits of the plane of 2 begin
   constexpr int kAbove2 = kAbove4 + (kBits & 2);  // and that of 1
   const int64_t words = length / 16;
-  const auto* in = reinterpret_cast<const Word*>(codes);
-  auto* plane4 = reinterpret_cast<Word*>(packed);
-  auto* plane2 = plane4 + (kBits & 4 ? 2 * words : 0);
-  auto* plane1 = plane2 + (kBits & 2 ? words : 0);
+  const Word* in = reinterpret_cast<const Word*>(codes);
+  Word* plane4 = reinterpret_cast<Word*>(packed);
+  Word* plane2 = plane4 + (kBits & 4 ? 2 * words : 0);
+  Word* plane1 = plane2 + (kBits & 2 ? words : 0);
   uint32_t spread[kLargestGroup / 16];
   for (int64_t k = 0; k < words; ++k) {
     const uint32_t quarters[4] = {in[k], in[words + k], in[2 * words + k], in[3 * words + k]};
@@ -60,10 +61,10 @@ GACT_INLINE void unpack_length(const uint8_t* GACT_RESTRICT packed, int64_t leng
   // Parts of the length of the shortest plane's sections: an eighth if there is one of 1 bit, else a quarter.
   constexpr int kParts = kBits & 1 ? 8 : 4;
   const int64_t words = length / 4 / kParts;
-  const auto* plane4 = reinterpret_cast<const Word*>(packed);
-  const auto* plane2 = plane4 + (kBits & 4 ? kParts / 2 * words : 0);
-  const auto* plane1 = plane2 + (kBits & 2 ? kParts / 4 * words : 0);
-  auto* out = reinterpret_cast<Word*>(codes);
+  const Word* plane4 = reinterpret_cast<const Word*>(packed);
+  const Word* plane2 = plane4 + (kBits & 4 ? kParts / 2 * words : 0);
+  const Word* plane1 = plane2 + (kBits & 2 ? kParts / 4 * words : 0);
+  Word* out = reinterpret_cast<Word*>(codes);
   for (int64_t k = 0; k < words; ++k) {
     for (int part = 0; part < kParts; ++part) {
       const int section4 = part / (kParts / 2);
