@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from benchmarks.options import Options, parse_where
 from benchmarks.rows import COLUMNS
 from benchmarks.run import main, names
 
+import forked
 from gact.ops import status
 
 RUN = Path(__file__).parents[2] / "benchmarks" / "run.py"
@@ -44,9 +43,7 @@ WAYS = {
 
 
 def run(*arguments):
-    call = [sys.executable, str(RUN), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(call, capture_output=True, text=True, env=environment, cwd=RUN.parents[1])
+    return forked.run(RUN, *arguments, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=RUN.parents[1])
 
 
 def rows_of(path):

@@ -1,13 +1,13 @@
 """Tensor parallelism and pipeline schedules, on processes of their own."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+
+import forked
 
 RANKS = Path(__file__).with_name("parallel_ranks.py")
 PATIENCE = 240
@@ -17,15 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 
 def run(folder, world, scenario):
     """What all ranks saw."""
-    commands = [[sys.executable, str(RANKS), str(folder), str(rank), str(world), scenario] for rank in range(world)]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, errors
-    finally:
-        for process in started:
-            process.kill()
+    forked.run_together([[RANKS, folder, rank, world, scenario] for rank in range(world)], PATIENCE)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
 
 

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import forked
 from gact.levels import LEVELS
 from gact.memory.resident import resident_bytes
 from gact.planning.trials import MaxBatchError, max_batch, search
@@ -146,18 +148,36 @@ def build(batch):
 """
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("level", LEVELS)
-def test_the_process_of_a_level_trains(level, optimizer, tmp_path):
+CHILD = """
+import runpy, warnings
+warnings.simplefilter("error")
+runpy.run_module("gact.planning.trials.child", run_name="__main__", alter_sys=True)
+"""
+
+
+def check_training(tmp_path, level, optimizer, start):
     (tmp_path / "made.py").write_text(MADE)
     (tmp_path / "scratch").mkdir()
     trial = Trial("made:build", level, 2, 4, optimizer, str(tmp_path / "scratch"))
-    call = [sys.executable, "-W", "error", "-m", "gact.planning.trials.child", json.dumps(asdict(trial))]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    done = start(json.dumps(asdict(trial)), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert '"peak_bytes"' in done.stdout.splitlines()[-1]
     assert ("attention sdpa" in done.stdout) == (level == "CB2")
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_process_of_a_level_trains(level, optimizer, tmp_path):
+    check_training(tmp_path, level, optimizer, partial(forked.run, "-c", CHILD))
+
+
+def test_a_fresh_process_warns_of_nothing(tmp_path):
+    def start(trial, cwd):
+        call = [sys.executable, "-W", "error", "-m", "gact.planning.trials.child", trial]
+        return subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+
+    check_training(tmp_path, "CB1", "adamw", start)
 
 
 def test_codes_on_disk_wait_in_a_directory_that_is_removed(monkeypatch, tmp_path):

@@ -1,12 +1,12 @@
 """Two processes with DistributedDataParallel: equal widths, no reduction more, no process left waiting."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+import forked
 
 RANKS = Path(__file__).with_name("ranks.py")
 PATIENCE = 120
@@ -16,15 +16,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 
 def run(folder, *scenarios):
     """What both ranks saw, of each scenario."""
-    commands = [[sys.executable, str(RANKS), str(folder), str(rank), *scenarios] for rank in range(2)]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, errors
-    finally:
-        for process in started:
-            process.kill()
+    forked.run_together([[RANKS, folder, rank, *scenarios] for rank in range(2)], PATIENCE)
     seen = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     return dict(zip(scenarios, zip(*seen, strict=True), strict=True))
 
