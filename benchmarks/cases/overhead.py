@@ -14,7 +14,7 @@ import gact
 
 from ..codec_calls import GROUP_SIZE, dequantizer, quantizer
 from ..options import Options
-from ..rows import Row
+from ..rows import Row, Spread
 from ..timing import Samples, take_turns
 
 MULS = 200
@@ -91,6 +91,7 @@ def run(options: Options) -> Iterator[Row]:
     yield from _packed(options)
     yield from _tracked(options)
     yield from _context(options)
+    yield from _layer(options)
 
 
 def _compressor(**settings: Any) -> Context:
@@ -154,3 +155,43 @@ def _context(options: Options) -> Iterator[Row]:
 
     samples = take_turns({"enter": enter}, options.pick(ROUNDS, 2), options.pick(1e-3, 0.0))
     yield Row("enter and leave", "us", samples.time("enter", MICROSECOND))
+
+
+def _layer(options: Options) -> Iterator[Row]:
+    """A layer of a Llama so small that what it takes above plain training is the machinery: deep less shallow."""
+    deep, shallow = options.pick((6, 2), (2, 1))
+    steps, saves = {}, {}
+    for layers in (deep, shallow):
+        model, words = _llama(layers)
+        compressor = gact.Compressor(model, bits=BITS, adaptive=False, min_bytes=0)
+        steps[f"plain {layers}"] = _step(model, words, contextlib.nullcontext)
+        steps[f"compressed {layers}"] = _step(model, words, lambda compressor=compressor: compressor)
+        steps[f"compressed {layers}"]()
+        saves[layers] = sum(row.count for row in compressor.report().rows)
+    samples = _measure(steps, options)
+    rounds = zip(
+        *(samples.seconds[f"{way} {n}"] for n in (deep, shallow) for way in ("compressed", "plain")), strict=True
+    )
+    spread = Spread.of((a - b - c + d) / (deep - shallow) / MICROSECOND for a, b, c, d in rounds)
+    config = {"network": "llama", "hidden_size": 64, "tokens": 64}
+    yield Row("a layer", "us_above_plain", spread, config)
+    yield Row("a layer", "saves", Spread.exact((saves[deep] - saves[shallow]) / (deep - shallow)), config)
+
+
+def _llama(layers: int) -> tuple[torch.nn.Module, Tensor]:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    size = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=256, num_hidden_layers=layers, use_cache=False, **size)
+    words = torch.randint(256, (1, 64), generator=torch.Generator().manual_seed(0))
+    return LlamaForCausalLM(config).train(), words
+
+
+def _step(model: torch.nn.Module, words: Tensor, context: Context) -> Callable[[], object]:
+    def run() -> None:
+        with context():
+            loss = model(words, labels=words).loss
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return run
