@@ -17,11 +17,15 @@ from torch import Tensor, fx
 from ..autograd.internals import OpOverload
 from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of, need_of_argument
 from ..operators.need import Need, exact
-from .values import is_small, is_symbol, tensor_of
+from .values import is_float, is_small, is_symbol, tensor_of
 
 _GRADIENT = exact("returned as a gradient")
 _UNKNOWN = exact("no operator of aten")
 _CHEAP = VIEWS | FACTORS | TERMS | {"full", "neg", "where", "logical_not"}
+
+
+_SHAPED = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
+"""Of their argument they read the size alone."""
 
 
 class Reading:
@@ -64,6 +68,7 @@ class Joint:
         self._first = next(node for node in forward.nodes if node.op != "placeholder")
         self._static = {inputs[place] for place in static if place < len(inputs)}
         self._free: dict[fx.Node, bool] = {}
+        self._counted: dict[fx.Node, bool] = {}
         self._known: dict[Any, fx.Node] = {}
         self._computed: set[fx.Node] = set()
         self.added: list[fx.Node] = []
@@ -78,6 +83,17 @@ class Joint:
     def is_static(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a buffer."""
         return node in self._static
+
+    def is_counted(self, node: fx.Node) -> bool:
+        """Whether a value is made of integers, truth values and sizes alone, as what marks the class of each row is."""
+        known = self._counted.get(node)
+        if known is None:
+            known = node.op == "get_attr" or is_symbol(node) or (tensor_of(node) is not None and not is_float(node))
+            if not known and node.op == "call_function":
+                inputs = [] if name_of(node.target) in _SHAPED else node.all_input_nodes
+                known = all(map(self.is_counted, inputs))
+            self._counted[node] = known
+        return known
 
     def is_cheap(self, node: fx.Node) -> bool:
         """Whether backward may compute a node: as torch has divided the graph it does, or it takes a pass at most."""

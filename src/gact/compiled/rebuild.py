@@ -14,6 +14,7 @@ from torch import fx
 
 from ..operators.aten import MAGNITUDES
 from ..operators.need import Need
+from .handles import COUNTED
 from .joint import Joint, Reading
 from .places import Places
 from .plan import Plan
@@ -174,7 +175,7 @@ class Rebuild:
             need = self._plan.packed[node]
             shared = node in self._joint.inputs or node in self._joint.results
             score = self._score(node, need)
-            arguments = (node, self._places.of(node), _word(need), 0.0, shared, score)
+            arguments = (node, self._places.of(node), _word(need, self._joint.is_counted(node)), 0.0, shared, score)
             handle = self._joint.add(_ops.pack.default, arguments, {}, node)
             handle.meta = {"val": _ops.pack.default(tensor_of(node), "", "", 0.0, shared, None)}
             self._handles[node] = handle
@@ -262,10 +263,11 @@ class Rebuild:
                 self._anchor.prepend(self._passed[node])
 
 
-def _word(need: Need) -> str:
+def _word(need: Need, counted: bool) -> str:
     if need.kind != "value":
         return "exact"
-    word = f"value {need.min_bits}" if need.min_bits > 1 else "value"
+    word = COUNTED if counted else "value"
+    word = f"{word} {need.min_bits}" if need.min_bits > 1 else word
     return f"{word} {MAGNITUDES}" if need.form == MAGNITUDES else word
 
 

@@ -115,7 +115,8 @@ class Receiver:
         elif need.endswith(MAGNITUDES) and (found := of_one_magnitude(None, x)).kind == "exact":
             holding.leave(save, found.why)
         else:
-            holding.hold(save, lossless(place.region, is_data) or _need(need, is_data))
+            is_looked_at = is_data or need.startswith(handles.COUNTED)
+            holding.hold(save, lossless(place.region, is_looked_at) or _need(need, is_data))
         return save
 
     def note(self, kept: Sequence[Tensor], sites: str, parameters: int) -> Step:
@@ -145,6 +146,6 @@ class Receiver:
 
 def _need(text: str, is_data: bool) -> Need:
     kind, *bits = text.removesuffix(f" {MAGNITUDES}").split()
-    assert kind == "value", "what is exact has a code without loss"
+    assert kind in ("value", handles.COUNTED), "what is exact has a code without loss"
     need = replace(VALUE, min_bits=int(bits[0]) if bits else 1)
     return replace(need, prior_bits=8) if is_data else need
