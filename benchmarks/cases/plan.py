@@ -77,7 +77,8 @@ def _bert_large(options: Options) -> Iterator[Row]:
         level: {"network": "bert-large", "level": level, "sequence": 128, "device": "T4", "paper": paper}
         for level, paper in PAPER.items()
     }
-    wanted = [level for level, settings in configs.items() if options.wants(settings)]
+    levels = options.pick(tuple(PAPER), ("L0", "CB2"))
+    wanted = [level for level in levels if options.wants(configs[level])]
     plan = gact.plan(model, inputs, device="T4", levels=wanted, sizes=["batch"], costs=_NO_SPEEDS)
     for level in wanted:
         found = plan.level(level).batch

@@ -93,10 +93,11 @@ def lengths(device: str) -> None:
 
 def specials(device: str) -> None:
     """Constant and poisoned groups, subnormal numbers, the largest ones: in full and in short groups."""
-    for dtype in op_cases.DTYPES:
+    for n, dtype in enumerate(op_cases.DTYPES):
         full = torch.cat([op_cases.special(values, 64, dtype) for values in op_cases.SPECIALS.values()])
-        for bits in (1, 3, 8):
-            round_trip(full, bits, 64, bits, device, op_cases.DTYPES, (0, 2))
+        for k, bits in enumerate((1, 3, 8)):
+            dtypes = [op_cases.DTYPES[(n + k + at) % 4] for at in range(2)]  # each with each over the widths
+            round_trip(full, bits, 64, bits, device, tuple(dtypes), (0, 2))
     for n, values in enumerate(op_cases.SPECIALS.values()):
         dtype = op_cases.DTYPES[n % 4]
         round_trip(op_cases.special(values, 13, dtype), n % 8 + 1, 32, 1, device, (dtype,), (2,))

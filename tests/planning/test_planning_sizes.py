@@ -6,6 +6,7 @@ from benchmarks.planned import make
 from torch import nn
 
 import gact
+from gact.planning import Costs
 from gact.planning.devices import DEVICES, budget_of
 from gact.planning.scaling import largest
 
@@ -70,12 +71,15 @@ def test_an_error_at_a_smaller_size_is_no_limit():
 
 def test_the_largest_batch_of_a_network_fits_and_one_more_does_not():
     model, inputs, _ = make("gpt2", tiny=True)
-    plan = gact.plan(model, inputs, memory="24 MiB", levels=("L0", "L1"), sizes=["batch"])
+    model.transformer.h = model.transformer.h[:1]
+    costs = Costs({4: 1.0, 8: 1.0}, {4: 1.0, 8: 1.0}, 1.0, 1.0)  # nothing is timed
+    options = {"memory": "24 MiB", "costs": costs}
+    plan = gact.plan(model, inputs, levels=("L0", "L1"), sizes=["batch"], **options)
     for level in plan.levels:
         size, fits = level.batch.size, []
         for batch in (size, size + size // 256 + 1):
             ids = torch.zeros(batch, inputs["input_ids"].shape[1], dtype=torch.int64)
-            one = gact.plan(model, {"input_ids": ids, "labels": ids}, memory="24 MiB", levels=(level.name,), sizes=())
+            one = gact.plan(model, {"input_ids": ids, "labels": ids}, levels=(level.name,), sizes=(), **options)
             fits.append(one.level(level.name).fits)
         assert fits == [True, False], level.name
     assert plan.level("L1").batch.size > plan.level("L0").batch.size
