@@ -20,11 +20,12 @@ from dataclasses import replace
 import torch
 from torch import fx
 
-from ..operators.aten import EXPONENTIALS, FACTORS, MAGNITUDES, RESHAPES, STEEP, TERMS, VIEWS, name_of
+from ..operators.aten import EXPONENTIALS, FACTORS, MAGNITUDES, STEEP, TERMS, VIEWS, name_of
 from ..operators.need import Need
 from .joint import Joint
 from .plan import Plan, both, wider
-from .values import can_be_coded, is_float, is_small, is_symbol, numel, tensor_of
+from .probabilities import WEIGHED, taken_out
+from .values import can_be_coded, is_float, is_reciprocal, is_small, is_symbol, numel, tensor_of
 
 _OF_TWO = TERMS | {"mul"}
 _PART = 8
@@ -138,6 +139,11 @@ class Choice:
 
     def _hold_values(self, needs: dict[fx.Node, Need]) -> None:
         wanted = {node: need for node, need in needs.items() if is_float(node) and not self.can_be_had(node)}
+        for logarithm, need in taken_out(wanted, self._joint):
+            if need is None:
+                self._keep(logarithm, WEIGHED)
+            else:
+                self.plan.packed[logarithm] = need
         # The bound of attention's scores is taken of queries and keys themselves.
         lines = {node: [node] if need.form else list(self._line(node)) for node, need in wanted.items()}
         shared = Counter(each for line in lines.values() for each in line)
@@ -280,7 +286,7 @@ class Choice:
             if name_of(product.target) != "mul" or len(product.args) != 2 or not can_be_coded(product):
                 continue
             others = [each for each in product.args if each is not node]
-            if len(others) != 1 or not isinstance(others[0], fx.Node) or not _is_reciprocal(others[0]):
+            if len(others) != 1 or not isinstance(others[0], fx.Node) or not is_reciprocal(others[0]):
                 continue
             scale = others[0]
             if _PART * numel(scale) > numel(node):
@@ -291,10 +297,3 @@ class Choice:
             self.plan.made[node] = torch.ops.aten.div.Tensor, (product, scale)
             return product
         return None
-
-
-def _is_reciprocal(node: fx.Node) -> bool:
-    """Whether a node is the reciprocal of a root, which is neither zero nor infinite."""
-    while name_of(node.target) in RESHAPES and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return name_of(node.target) == "rsqrt"

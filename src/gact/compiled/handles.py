@@ -122,7 +122,8 @@ def pack(x: Tensor, site: str, need: str, plain: float, shared: bool, score: Ten
     Args:
         x: The value.
         site: Module, op, call and slot, divided by ``|``.
-        need: ``"value"``, a least width such as ``"value 8"``, or ``"exact"``; ``COUNTED`` in the place of value.
+        need: ``"value"``, a least width such as ``"value 8"``, or ``"exact"``; ``COUNTED`` in the place of value;
+            ``"_log_softmax 1"`` for what log-softmax gave over that dimension.
         plain: Bytes that plain compiled code would hold for each byte of the value.
         shared: Whether the value is an input or a result of the compiled code, which others may save as well.
         score: Square of the largest score of attention over five; above 1 the value is exact.

@@ -24,7 +24,7 @@ _UNKNOWN = exact("no operator of aten")
 _CHEAP = VIEWS | FACTORS | TERMS | {"full", "neg", "where", "logical_not"}
 
 
-_SHAPED = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
+SHAPED = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 """Of their argument they read the size alone."""
 
 
@@ -90,7 +90,7 @@ class Joint:
         if known is None:
             known = node.op == "get_attr" or is_symbol(node) or (tensor_of(node) is not None and not is_float(node))
             if not known and node.op == "call_function":
-                inputs = [] if name_of(node.target) in _SHAPED else node.all_input_nodes
+                inputs = [] if name_of(node.target) in SHAPED else node.all_input_nodes
                 known = all(map(self.is_counted, inputs))
             self._counted[node] = known
         return known

@@ -18,6 +18,7 @@ from .handles import COUNTED
 from .joint import Joint, Reading
 from .places import Places
 from .plan import Plan
+from .probabilities import LOGARITHM
 from .values import is_symbol, nbytes, tensor_of
 
 _ops = torch.ops.gact
@@ -266,6 +267,8 @@ class Rebuild:
 def _word(need: Need, counted: bool) -> str:
     if need.kind != "value":
         return "exact"
+    if need.form.startswith(LOGARITHM):
+        return need.form
     word = COUNTED if counted else "value"
     word = f"{word} {need.min_bits}" if need.min_bits > 1 else word
     return f"{word} {MAGNITUDES}" if need.form == MAGNITUDES else word

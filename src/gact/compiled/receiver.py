@@ -11,7 +11,9 @@ from torch import Tensor
 from ..autograd.inner import in_backward
 from ..autograd.internals import DisableTorchFunction
 from ..autograd.nodes import saving_number
+from ..codecs.forms import log_probabilities
 from ..operators.aten import MAGNITUDES
+from ..operators.losses import LOG_PROBABILITIES
 from ..operators.magnitudes import of_one_magnitude
 from ..operators.need import VALUE, Need
 from ..packing.consumers import Consumers
@@ -26,6 +28,7 @@ from ..saved.save import Save
 from ..saved.steps import Step
 from ..saved.unpacking import unpack
 from . import handles
+from .probabilities import LOGARITHM
 
 _LARGE = "scores are large"
 _ITSELF = 1.0
@@ -112,6 +115,8 @@ class Receiver:
             holding.leave(save, "small")
         elif score is not None and x.is_cpu and not float(score) <= _ITSELF:
             holding.leave(save, _LARGE)
+        elif need.startswith(LOGARITHM):
+            holding.hold(save, LOG_PROBABILITIES, log_probabilities(int(need.split()[1])))
         elif need.endswith(MAGNITUDES) and (found := of_one_magnitude(None, x)).kind == "exact":
             holding.leave(save, found.why)
         else:

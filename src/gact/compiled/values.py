@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from ..autograd.internals import FakeTensor
 from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.integers import DTYPES as INTEGERS
+from ..operators.aten import RESHAPES, name_of
 from ..ops.checks import is_dense
 
 SMALL = 1024
@@ -74,3 +75,10 @@ def can_be_coded(node: fx.Node) -> bool:
     if tensor.dtype not in FLOATS | INTEGERS | {torch.bool}:
         return False
     return is_dense([hint(each) for each in tensor.shape], [hint(each) for each in tensor.stride()])
+
+
+def is_reciprocal(node: fx.Node) -> bool:
+    """Whether a node is the reciprocal of a root, which is neither zero nor infinite."""
+    while name_of(node.target) in RESHAPES and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return name_of(node.target) == "rsqrt"

@@ -1,0 +1,64 @@
+"""Exponentials of what log-softmax gave: the probabilities that its backward reads.
+
+They are held as other code holds them: in the form of probabilities, which keeps the greatest of sharp rows aside, or
+exactly where something else than a label weighs them (``operators/losses.py`` tells why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from torch import fx
+
+from ..operators.aten import name_of
+from ..operators.losses import LOG_PROBABILITIES
+from ..operators.need import Need
+from .joint import SHAPED, Joint, Reading
+from .values import can_be_coded
+
+LOGARITHM = "_log_softmax"
+WEIGHED = "weighed by probabilities"
+_ITSELF = frozenset({"alias", "detach"})
+_LABELS = frozenset({"gather", "nll_loss_forward", "nll_loss2d_forward"})
+"""Ops that take one log-probability of a row each."""
+
+
+def taken_out(wanted: dict[fx.Node, Need], joint: Joint) -> Iterator[tuple[fx.Node, Need | None]]:
+    """Takes such exponentials out of what is wanted; what is held in their place, and its need: None if it is exact.
+
+    Args:
+        wanted: Values that backward reads.
+        joint: The forward graph and what backward reads.
+    """
+    for node in list(wanted):
+        logarithm = _logarithm_of(node)
+        if logarithm is not None:
+            del wanted[node]
+            exact = _is_weighed(logarithm, joint.results, joint.readings) or not can_be_coded(logarithm)
+            form = f"{LOGARITHM} {logarithm.args[1]}"
+            yield logarithm, None if exact else replace(LOG_PROBABILITIES, form=form)
+
+
+def _logarithm_of(node: fx.Node) -> fx.Node | None:
+    """The result of log-softmax of which a node is the exponential; None if it is none."""
+    if name_of(node.target) != "exp":
+        return None
+    before = node.args[0]
+    while isinstance(before, fx.Node) and name_of(before.target) in _ITSELF:
+        before = before.args[0]
+    return before if isinstance(before, fx.Node) and name_of(before.target) == LOGARITHM else None
+
+
+def _is_weighed(node: fx.Node, results: Iterable[fx.Node], readings: Iterable[Reading]) -> bool:
+    """Whether something else than a label weighs what log-softmax gave, or nobody knows what does."""
+    same, waiting = {node}, [node]
+    while waiting:
+        for user in waiting.pop().users:
+            name = name_of(user.target)
+            if name in _ITSELF:
+                same.add(user)
+                waiting.append(user)
+            elif user.op != "output" and name != "exp" and name not in _LABELS | SHAPED:
+                return True
+    return not same.isdisjoint(results) or any(reading.node in same for reading in readings)
