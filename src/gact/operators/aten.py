@@ -151,7 +151,7 @@ def name_of(target: Any) -> str:
 
 
 _DECOMPOSED_TEXT = """
-    elu_backward gelu_backward glu_backward hardsigmoid_backward hardswish_backward hardtanh_backward
+    gelu_backward glu_backward hardsigmoid_backward hardswish_backward hardtanh_backward
     leaky_relu_backward mish_backward native_batch_norm_backward native_group_norm_backward
     native_layer_norm_backward nll_loss_backward nll_loss2d_backward sigmoid_backward silu_backward
     softplus_backward tanh_backward threshold_backward _log_softmax_backward_data
