@@ -61,5 +61,5 @@ def test_marks_of_classes_stay_exact(kind, bits):
 
     ours, mean, report = noise()
     assert ours < 0.01 * 4.0**-bits
-    assert mean <= 0.5 * ours
+    assert mean < 0.5 * ours + 1e-12  # what float32 rounds
     assert all(row.codec == "mask" for row in report.rows if row.op in ("scatter", "one_hot"))
