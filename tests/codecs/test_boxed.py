@@ -1,5 +1,7 @@
 """Boxes of neighbouring rows of one channel: when, what they gain, and what they cost."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from edge_cases import draw
@@ -167,3 +169,31 @@ def test_a_resumed_run_rounds_as_one_that_went_on():
         loss.backward()
         found.append(network.first.weight.grad.clone())
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e3, 1e5])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_loud_row_that_no_sample_shows_drowns_nothing(size, bits):
+    """It would widen the bounds of its channels' boxes, and every row of its own box."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    x, target = 2 * drawn(8, 1, 128) + 3 * drawn(128) + 0.3 * drawn(8, 256, 128), drawn(8, 256, 16)
+    x[3, 200] = size * drawn(128).sign()
+    net = torch.nn.Sequential(torch.nn.LayerNorm(128), torch.nn.Linear(128, 16))
+
+    def gradient(context):
+        net.zero_grad()
+        with context:
+            loss = (net((x * 1.0).requires_grad_() * 1.0) - target).square().mean()
+        loss.backward()
+        return torch.cat([each.grad.flatten() for each in net.parameters()])
+
+    exact = gradient(nullcontext())
+    c = gact.Compressor(net, bits=bits, adaptive=False)
+    found = torch.stack([gradient(c) for _ in range(8)])
+    one = float((found - exact).square().sum(1).mean() / exact.square().sum())
+    assert one < 0.1 * 4.0**-bits
+    assert float((found.mean(0) - exact).square().sum() / exact.square().sum()) < one / 3

@@ -63,3 +63,14 @@ def test_marks_of_classes_stay_exact(kind, bits):
     assert ours < 0.01 * 4.0**-bits
     assert mean < 0.5 * ours + 1e-12  # what float32 rounds
     assert all(row.codec == "mask" for row in report.rows if row.op in ("scatter", "one_hot"))
+
+
+def test_a_function_in_which_all_stays_exact_is_counted():
+    forward = torch.compile(lambda x: torch.log_softmax(x, 1), backend="aot_eager", fullgraph=True)
+    x = torch.randn(256, 256, requires_grad=True)
+    c = gact.Compressor(nn.Linear(1, 1), bits=4)
+    with c:
+        loss = forward(x).square().sum()
+    loss.backward()
+    kept = [row for row in c.report().rows if row.codec == "keep"]
+    assert sum(row.kept_bytes for row in kept) >= x.nbytes

@@ -7,6 +7,7 @@ import test_gradients_bounds as bounds
 import test_gradients_logits as logits
 import test_gradients_losses as losses
 import torch
+import torch.nn.functional as F
 from kinds import Kinds
 
 KINDS = Kinds()
@@ -24,6 +25,27 @@ def compiled(kinds, name):
     model, loss = kinds.KINDS[name]()
     torch._dynamo.reset()
     return model, torch.compile(loss, backend="aot_eager")
+
+
+@KINDS.of("kl_div", "reverse", "entropy")
+def compiled_near_the_optimum(name):
+    """What weighs log-probabilities almost cancels against them."""
+    torch.manual_seed(0)
+    last, x = torch.nn.Linear(64, 256), torch.randn(256, 64)
+    torch.nn.init.normal_(last.weight)
+    target = (last(x).detach() + 0.05 * torch.randn(256, 256)).log_softmax(1)
+
+    def loss():
+        logits = last(x)
+        found = F.log_softmax(logits, 1)
+        if name == "kl_div":
+            return F.kl_div(found, target.exp(), reduction="batchmean")
+        if name == "reverse":
+            return (found.exp() * (found - target)).sum(1).mean()
+        return -(F.softmax(logits, 1) * found).sum(1).mean()
+
+    torch._dynamo.reset()
+    return last, torch.compile(loss, backend="aot_eager")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -47,6 +47,8 @@ _ABOUT = 1 / 8
 """Of a box, how far a value may be off at few bits: a curve counts as steep as it is between here and there."""
 _WIDEST, _FEW = 22.0, 1 / 256
 """Boxes of arguments of GELU, all but so many, are no wider than this: at 4 bits their steps are too large for it."""
+_UNEVEN = 3.0
+"""Mean square of the ranges of boxes at most, against the middle one of their channel."""
 _METADATA = 32.0
 """Bits of a group's metadata."""
 _BOUNDS, _RANGES = 16.0, 64.0
@@ -76,6 +78,8 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
     if best is None:
         return None
     boxes = Boxes(flat, best)
+    if _are_uneven(boxes):
+        return None
     if alike and _differ(flat, boxes):
         return None
     if isinstance(transform, Bent) and bool((boxes.widths() > _WIDEST * transform.scale).float().mean() > _FEW):
@@ -176,6 +180,19 @@ def _slopes(transform: Transform | None, start: int, exact: Tensor, widths: Tens
     for each in (low, high):
         transform.forward(each)(0, each)
     return (high - low) / (2 * reach).clamp_(min=1e-30)
+
+
+def _are_uneven(boxes: Boxes) -> bool:
+    """Whether a few boxes are far wider than others of their channel.
+
+    A row that no sample has shown may be so loud that the rest of its boxes drowns, where a group would be lost alone;
+    and bounds of 8 bits, which reach over the channel, are then too coarse for all other boxes.
+    """
+    widths, step = boxes.widths(), boxes.ranges[1]
+    middle = torch.maximum(widths.median(0).values, step)
+    ratios = widths.div_(torch.where(middle > 0, middle, torch.ones_like(middle))).square_().mean(0)
+    coarse = (2 * step / torch.where(middle > 0, middle, torch.ones_like(middle))).add_(1).square_()
+    return not float((ratios * coarse).mean()) <= _UNEVEN
 
 
 def _differ(flat: Tensor, boxes: Boxes) -> bool:

@@ -15,7 +15,7 @@ from ..operators.aten import name_of
 from ..operators.losses import LOG_PROBABILITIES
 from ..operators.need import Need
 from .joint import SHAPED, Joint, Reading
-from .values import can_be_coded
+from .values import can_be_coded, tensor_of
 
 LOGARITHM = "_log_softmax"
 WEIGHED = "weighed by probabilities"
@@ -27,17 +27,30 @@ _LABELS = frozenset({"gather", "nll_loss_forward", "nll_loss2d_forward"})
 def taken_out(wanted: dict[fx.Node, Need], joint: Joint) -> Iterator[tuple[fx.Node, Need | None]]:
     """Takes such exponentials out of what is wanted; what is held in their place, and its need: None if it is exact.
 
+    With log-probabilities that are weighed goes all that has their shape: the weights are as exact as they are.
+
     Args:
         wanted: Values that backward reads.
         joint: The forward graph and what backward reads.
     """
+    weighed = []
     for node in list(wanted):
         logarithm = _logarithm_of(node)
         if logarithm is not None:
             del wanted[node]
             exact = _is_weighed(logarithm, joint.results, joint.readings) or not can_be_coded(logarithm)
             form = f"{LOGARITHM} {logarithm.args[1]}"
+            weighed.extend([logarithm] if exact else [])
             yield logarithm, None if exact else replace(LOG_PROBABILITIES, form=form)
+    for node in [each for each in wanted if any(_are_alike(each, other) for other in weighed)]:
+        del wanted[node]
+        yield node, None
+
+
+def _are_alike(one: fx.Node, other: fx.Node) -> bool:
+    """Whether two nodes have tensors of one shape."""
+    first, second = tensor_of(one), tensor_of(other)
+    return first is not None and second is not None and first.shape == second.shape
 
 
 def _logarithm_of(node: fx.Node) -> fx.Node | None:

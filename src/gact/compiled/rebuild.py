@@ -224,7 +224,7 @@ class Rebuild:
         plain = [node for node in self._joint.saved if node not in kept and tensor_of(node) is not None]
         shares: dict[fx.Node, int] = dict.fromkeys(self._handles, 0)
         for node in plain:
-            if not self._joint.is_static(node):
+            if self._handles and not self._joint.is_static(node):
                 shares[self._stands_for(node)] += nbytes(node)
         for node, share in shares.items():
             handle = self._handles[node]
