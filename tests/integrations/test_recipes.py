@@ -74,8 +74,10 @@ def test_timm():
 
     compressor, found = run(True)
     assert found == pytest.approx(run(False)[1], rel=0.03)
-    assert compressor.report().passes > 1
-    assert compressor.report().ratio > 4
+    report = compressor.report()
+    assert report.passes > 1
+    copies = sum(row.kept_bytes for row in report.rows if row.reason == "copy of a parameter")
+    assert (report.plain_bytes - copies) / (report.kept_bytes - copies) > 4  # autocast's copies of weights stay
     assert compressor.state_dict()["steps"] == 16
 
 

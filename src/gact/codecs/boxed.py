@@ -49,6 +49,8 @@ _WIDEST, _FEW = 22.0, 1 / 256
 """Boxes of arguments of GELU, all but so many, are no wider than this: at 4 bits their steps are too large for it."""
 _UNEVEN = 3.0
 """Mean square of the ranges of boxes at most, against the middle one of their channel."""
+_SMALLEST = 128
+"""Elements of a group at least for boxes to be taken in its place."""
 _METADATA = 32.0
 """Bits of a group's metadata."""
 _BOUNDS, _RANGES = 16.0, 64.0
@@ -67,6 +69,8 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
             on each element by itself.
         alike: Whether rows must be of much the same size, since who reads them may divide by it.
     """
+    if group_size < _SMALLEST:
+        return None  # who asks for small groups gets them
     if region.numel() < _LEAST or not region.is_cpu or region.dtype == torch.float64 or type(region) is FakeTensor:
         return None
     flat = flat_of(region.detach())
