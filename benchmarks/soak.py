@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import CO_GENERATOR
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -189,7 +190,12 @@ def interrupted(run: Callable[[], None], at: int) -> bool:
 
 
 def _dies(frame: FrameType | None) -> bool:
-    """Whether a frame runs for a ``__del__`` or a callback of a weak reference, out of which Python lets no error."""
+    """Whether a frame runs for a ``__del__`` or a callback of a weak reference, out of which Python lets no error.
+
+    Nor does it out of a generator that is closed before its end, as ``any`` does.
+    """
+    if frame is not None and frame.f_code.co_flags & CO_GENERATOR:
+        return True
     while frame is not None and frame.f_code.co_filename != __file__:
         if frame.f_code.co_name in ("__del__", "finish"):
             return True
