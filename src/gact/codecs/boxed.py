@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..ops.boxes import Grid, extremes
 from .bent import Bent
 from .boxes import GROUP, Boxes
@@ -71,7 +71,7 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
     """
     if group_size < _SMALLEST:
         return None  # who asks for small groups gets them
-    if region.numel() < _LEAST or not region.is_cpu or region.dtype == torch.float64 or type(region) is FakeTensor:
+    if region.numel() < _LEAST or region.dtype == torch.float64 or not is_at_hand(region):
         return None
     flat = flat_of(region.detach())
     best, least = None, math.inf
@@ -194,8 +194,9 @@ def _are_uneven(boxes: Boxes) -> bool:
     """
     widths, step = boxes.widths(), boxes.ranges[1]
     middle = torch.maximum(widths.median(0).values, step)
-    ratios = widths.div_(torch.where(middle > 0, middle, torch.ones_like(middle))).square_().mean(0)
-    coarse = (2 * step / torch.where(middle > 0, middle, torch.ones_like(middle))).add_(1).square_()
+    middle = torch.where(middle > 0, middle, torch.ones_like(middle))
+    ratios = widths.div_(middle).square_().mean(0)
+    coarse = (2 * step / middle).add_(1).square_()
     return not float((ratios * coarse).mean()) <= _UNEVEN
 
 

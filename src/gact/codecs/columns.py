@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..autograd.internals import FakeTensor
+from ..autograd.internals import is_at_hand
 from ..ops.columns import ROWS, look_at
 from .channels import channels_of, in_memory
 from .chunks import flat_of
@@ -42,7 +42,7 @@ def by_columns(region: Tensor, group_size: int, much: bool = False) -> Normalise
         much: Whether little is not enough, as where another code would serve.
     """
     numel = region.numel()
-    if numel < _LEAST or not region.is_cpu or region.dtype == torch.float64 or type(region) is FakeTensor:
+    if numel < _LEAST or region.dtype == torch.float64 or not is_at_hand(region):
         return None
     size, stride = region.size(), region.stride()
     inner, length = _innermost(size, stride, group_size)

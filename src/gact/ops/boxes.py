@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from . import cpu
-from .checks import DTYPES
-
-_CODES = {dtype: number for number, dtype in enumerate(DTYPES)}
+from .looks import CODES
 
 
 class Grid(NamedTuple):
@@ -61,7 +59,7 @@ def extremes(flat: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     if library is None or not flat.is_cpu:
         return extremes_plainly(flat, grid)
     low, high = (flat.new_empty(grid.boxes, grid.channels, dtype=torch.float32) for _ in range(2))
-    library.gact_box_extremes(flat.data_ptr(), _CODES[flat.dtype], *grid, low.data_ptr(), high.data_ptr())
+    library.gact_box_extremes(flat.data_ptr(), CODES[flat.dtype], *grid, low.data_ptr(), high.data_ptr())
     return low, high
 
 
@@ -107,7 +105,7 @@ def narrow(flat: Tensor, grid: Grid, start: int, least: Tensor, inverse: Tensor,
     library = cpu.library()
     if library is not None and flat.is_cpu:
         places = (start, out.numel(), least.data_ptr(), inverse.data_ptr(), out.data_ptr())
-        library.gact_box_narrow(flat.data_ptr(), _CODES[flat.dtype], *grid, *places)
+        library.gact_box_narrow(flat.data_ptr(), CODES[flat.dtype], *grid, *places)
         return
     for at, part, boxes, channels in _rows(grid, start, out):
         values = flat[start + at : start + at + part.numel()].view(part.shape)

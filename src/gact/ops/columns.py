@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from . import cpu
-from .checks import DTYPES
+from .looks import CODES, place_of
 
-_CODES = {dtype: number for number, dtype in enumerate(DTYPES) if dtype != torch.float64}
 _GLANCE, ROWS = 8, 64
 """So many rows are looked at first, and twice so many if that is promising: half of them try what the others tell."""
 _WIDTH = 6.0
@@ -58,17 +57,13 @@ def look_at(flat: Tensor, length: int, group_size: int) -> Channels | None:
         length: Channels: element i is one of channel ``i % length``.
         group_size: Elements of a group.
     """
-    library = cpu.library()
-    if library is None:
-        return look_at_plainly(flat, length, group_size)
-    try:
-        place = flat.data_ptr()
-    except RuntimeError:  # wrapped by a transform of torch.func
+    library, place = cpu.library(), place_of(flat)
+    if library is None or place is None:
         return look_at_plainly(flat, length, group_size)
     deviation, mean, gains = torch.empty(length), torch.empty(length), _GAINS()
     sizes = _SIZES(flat.numel(), length, -(-group_size // length), group_size, _GLANCE, ROWS)
     figures = (deviation.data_ptr(), mean.data_ptr(), gains)
-    if not library.gact_look_at_columns(place, _CODES[flat.dtype], sizes, _BOUNDS, *figures):
+    if not library.gact_look_at_columns(place, CODES[flat.dtype], sizes, _BOUNDS, *figures):
         return None
     return Channels(deviation, mean, gains[0], gains[1])
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from . import cpu
 from .checks import DTYPES
 
-_CODES = {dtype: number for number, dtype in enumerate(DTYPES)}
+CODES = {dtype: number for number, dtype in enumerate(DTYPES)}
+"""Numbers by which C++ is told dtypes."""
 _MOST = 2**18
 """Elements from which on torch, with all its threads, is as fast."""
 
 
-def _place(tensor: Tensor) -> int | None:
+def place_of(tensor: Tensor) -> int | None:
     """Where its first element lies; None for a tensor that a transform of ``torch.func`` has wrapped."""
     try:
         return tensor.data_ptr()
@@ -33,9 +34,9 @@ def rows_differ(table: Tensor, touched: int, factor: float) -> bool:
         touched: Rows that are near each other: so many neighbours.
         factor: How many times.
     """
-    library, place = cpu.library(), _place(table)
+    library, place = cpu.library(), place_of(table)
     if library is not None and place is not None and table.numel() < _MOST:
-        return bool(library.gact_rows_differ(place, _CODES[table.dtype], *table.shape, touched, factor))
+        return bool(library.gact_rows_differ(place, CODES[table.dtype], *table.shape, touched, factor))
     return rows_differ_plainly(table, touched, factor)
 
 
@@ -65,9 +66,9 @@ def mean_square_slope(flat: Tensor, step: int, middle: float, greatest: float) -
         middle: Where the slope is greatest.
         greatest: The slope there.
     """
-    library, place = cpu.library(), _place(flat)
+    library, place = cpu.library(), place_of(flat)
     if library is not None and place is not None:
-        dtype = _CODES[flat.dtype]
+        dtype = CODES[flat.dtype]
         return float(library.gact_mean_square_slope(place, dtype, flat.numel(), step, middle, greatest))
     return mean_square_slope_plainly(flat, step, middle, greatest)
 
@@ -98,9 +99,9 @@ def channels_differ(rstd: Tensor, mean: Tensor | None, touched: int, remote: flo
     Returns:
         Whether they are, or some mean is remote; None if a figure is not finite or no normal number.
     """
-    library, place = cpu.library(), _place(rstd)
+    library, place = cpu.library(), place_of(rstd)
     if library is not None and place is not None and rstd.numel() < _MOST:
-        means = None if mean is None else _place(mean)
+        means = None if mean is None else place_of(mean)
         if mean is None or means is not None:
             found = library.gact_channels_differ(place, means, *rstd.shape, touched, remote, uneven)
             return None if found == 0 else bool(found == 2)
