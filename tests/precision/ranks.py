@@ -5,6 +5,7 @@ Run as ``python ranks.py FOLDER RANK SCENARIO...``; the processes find each othe
 
 import json
 import sys
+import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -116,9 +117,10 @@ def asked_alone(rank):
     early = gact.Compressor(network(), bits=3, min_bytes=0, probe_interval=None).state_dict()
     passes, widths, warned = [], [], []
 
-    def steps(count):
+    def steps(count, late=0.0):
         for _ in range(count):
             model.zero_grad()
+            time.sleep(late)
             with c:
                 loss = parallel(torch.randn(32, 64, generator=generator)).square().mean()
             loss.backward()
@@ -140,7 +142,7 @@ def asked_alone(rank):
         steps(4)
         if rank == 1:
             c.load_state_dict({**early, "precision": {**early["precision"], "turns": 40, "is_used": 1}})
-        steps(5)
+        steps(5, late=0.05 * rank)  # rank 0 has begun each step and waits for gradients when rank 1 begins it
         if rank == 0:
             c.measure_next()
             alone(6)

@@ -174,7 +174,7 @@ class Agreement:
         if text == _NONE:
             self._next()
         elif text and not text.startswith(_NO):
-            # Ranks count the same steps, unless one has loaded a state or begun later: then at once, or in the next.
+            # Ranks count the same steps, unless one has begun later: then at once, or in the next.
             self._first = min(max(int(text), number), number + 1)
 
     def tell(self, told: Told) -> None:

@@ -263,7 +263,7 @@ class Controller(Joint):
         self.findings, self.widths = resumed.findings, resumed.widths
         self.noise, self.batch_variance, self.passes = resumed.noise, resumed.batch_variance, resumed.passes
         self.is_used, self.over_budget, self.failure = resumed.is_used, resumed.over_budget, _of_before(resumed.failure)
-        self.replicas.count = resumed.turns
+        self._count_from(resumed.turns)
         self.snapshot, self._spreads = resumed.snapshot, {}
         self._totals, self._schedule, self._ledger = resumed.totals, resumed.schedule, None
         self._sightings.load(resumed.presences, resumed.elements)

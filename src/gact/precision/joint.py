@@ -64,10 +64,16 @@ class Joint(Known):
         self._agreement: Agreement | None = None
         self._told: tuple[Result | None, int] = (None, 0)
         self._is_loaded, self._cut = False, ""
+        self._ahead = 0
 
     def learn(self, result: Result, number: int) -> None:
         """Learns from what was measured in a step."""
         raise NotImplementedError
+
+    def _count_from(self, count: int) -> None:
+        """Goes on counting from a number; ranks agree on steps by those of this process, which are alike on all."""
+        self._ahead += count - self.replicas.count
+        self.replicas.count = count
 
     def _is_agreed(self, number: int) -> bool:
         """Whether all ranks have agreed to measure in a step, as far as this one knows."""
@@ -77,10 +83,11 @@ class Joint(Known):
 
     def _begin(self, agreement: Agreement, number: int) -> bool:
         if self._schedule.agreed and not agreement.is_open:
-            agreement.resume(number, self._digest())
+            agreement.resume(number - self._ahead, self._digest())
         self._schedule.agreed = 0
-        agreed = agreement.begin_step(number, lambda: self._wants(agreement, number), self._digest, self._refusal)
-        self.is_unanswered = agreement.waits(number) > _PATIENCE
+        step = number - self._ahead
+        agreed = agreement.begin_step(step, lambda: self._wants(agreement, number), self._digest, self._refusal)
+        self.is_unanswered = agreement.waits(step) > _PATIENCE
         return agreed
 
     def _is_awaited(self) -> bool:
@@ -101,13 +108,13 @@ class Joint(Known):
             self._accept(verdict)
 
     def _news(self, agreement: Agreement) -> tuple[str, float | None, Verdict | None]:
-        return agreement.refused(), agreement.mean(self.replicas.count), agreement.verdict()
+        return agreement.refused(), agreement.mean(self.replicas.count - self._ahead), agreement.verdict()
 
     def _accept(self, verdict: Verdict) -> None:
         (own, number), self._told = self._told, (None, 0)
         if verdict.parted:
             self.parted = True
-            self.replicas.count += verdict.number - number  # a state may have come with another count
+            self._count_from(self.replicas.count + verdict.number - number)  # a state may have come with another
             self._start_anew()
             self._schedule = Schedule(self.settings.probe_interval, requested=self._schedule.requested)
         if verdict.result is None or own is None:
@@ -121,7 +128,8 @@ class Joint(Known):
         """The step for which a measurement is agreed that has not been made; 0 for none."""
         if self._agreement is None:
             return 0
-        return self._reach(lambda agreement: agreement.agreed_for(self.replicas.count), otherwise=0)
+        step = self._reach(lambda agreement: agreement.agreed_for(self.replicas.count - self._ahead), otherwise=0)
+        return step and step + self._ahead
 
     def _tell(self, result: Result | None, number: int) -> None:
         """Tells the other ranks what was found; what comes of it is learnt by ``take_up``."""
@@ -132,7 +140,7 @@ class Joint(Known):
 
     def _offer(self, variance: float) -> None:
         """Tells the other ranks the variance that this one has seen."""
-        self._reach(lambda agreement: agreement.offer(variance, self.replicas.count), otherwise=None)
+        self._reach(lambda agreement: agreement.offer(variance, self.replicas.count - self._ahead), otherwise=None)
 
     def _learn_variance(self, variance: float) -> None:
         self.batch_variance = variance
