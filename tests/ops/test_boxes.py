@@ -1,4 +1,6 @@
-"""Boxes of rows: C++ and plain torch give the same to the bit, also of parts of rows."""
+"""Boxes of rows: C++ and plain torch give the same, elements to the bit, also of parts of rows."""
+
+import math
 
 import pytest
 import torch
@@ -50,3 +52,43 @@ def test_any_part_is_moved_as_the_whole_is(grid, start, count, kernels):
     assert torch.equal(out, ((flat - least) * width)[start:stop])
     boxes.restore(out, grid, start, high, low)
     assert torch.equal(out, ((flat - least) * width)[start:stop] * width[start:stop] + least[start:stop])
+
+
+@pytest.mark.parametrize("with_slopes", [False, True])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_noise_of_boxes_and_groups_is_that_of_the_twin(grid, with_slopes):
+    flat = values(grid, torch.float32)
+    low, high = boxes.extremes(flat, grid)
+    slopes = torch.rand(flat.numel(), generator=torch.Generator().manual_seed(1)) + 0.1 if with_slopes else None
+    for size in (8, 20, min(256, flat.numel())):
+        found = boxes.noise(high - low, flat, slopes, grid, size)
+        torch.testing.assert_close(found, boxes.noise_plainly(high - low, flat, slopes, grid, size))
+        assert found.shape == (4, flat.numel() // size)
+        first, rest = flat[: 2 * grid.channels], slopes if slopes is None else slopes[: 2 * grid.channels]
+        some = boxes.noise(high - low, first, rest, grid, size)
+        torch.testing.assert_close(some, found[:, : some.shape[1]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_look_shows_what_the_twin_shows(grid, dtype):
+    flat = values(grid, dtype)
+    for part in (0, grid.channels):
+        look, twin = boxes.look_at(flat, grid), boxes.look_at_plainly(flat, grid)
+        torch.testing.assert_close(look.energy, twin.energy, equal_nan=True)
+        assert look.mean == pytest.approx(twin.mean, nan_ok=bool(part))
+        if not part:
+            assert all(map(torch.equal, look[:2], twin[:2]))
+        flat[grid.channels] = math.nan
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_boxes_are_as_uneven_as_the_twin_says(count):
+    widths, step = torch.rand(count, 33, generator=torch.Generator().manual_seed(0)), torch.full((33,), 1e-3)
+    widths[0], widths[:, 5], step[5] = 40.0, 0.0, 0.0
+    found = boxes.unevenness(widths, step)
+    assert found == pytest.approx(boxes.unevenness_plainly(widths, step), rel=1e-5)
+    assert found > (30 if count > 2 else 0.5)
+    step[7] = math.inf
+    assert math.isnan(boxes.unevenness(widths, step))
+    assert math.isnan(boxes.unevenness_plainly(widths, step))

@@ -14,22 +14,18 @@ not worth what loud ones gain. It cannot be told which, so much must be gained o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..autograd.internals import is_at_hand
-from ..ops.boxes import Grid, extremes
+from ..ops.boxes import Grid, Look, extremes, look_at, noise, unevenness
 from .bent import Bent
 from .boxes import GROUP, Boxes
 from .channels import in_memory
 from .chunks import flat_of
 from .normalised import Normalised
 from .transforms import FACTOR, Transform
-
-Slopes = Callable[[Tensor, Tensor], Tensor | float]
 
 _LEAST = 2**16
 """Elements of a region that is looked at."""
@@ -81,12 +77,16 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
             best, least = grid, left
     if best is None:
         return None
-    boxes = Boxes(flat, best)
-    if _are_uneven(boxes):
+    look = look_at(flat, best)
+    boxes = Boxes(look.low, look.high, best)
+    widths = boxes.widths()
+    # A row that no sample has shown may be so loud that the rest of its boxes drowns, where a group would be lost
+    # alone; and bounds of 8 bits, which reach over the channel, are then too coarse for all other boxes.
+    if not unevenness(widths, boxes.ranges[1]) <= _UNEVEN:
         return None
-    if alike and _differ(flat, boxes):
+    if alike and _differ(look, widths):
         return None
-    if isinstance(transform, Bent) and bool((boxes.widths() > _WIDEST * transform.scale).float().mean() > _FEW):
+    if isinstance(transform, Bent) and bool((widths > _WIDEST * transform.scale).float().mean() > _FEW):
         return None
     return boxes
 
@@ -123,7 +123,7 @@ def _band(grid: Grid) -> int:
 
 def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None) -> float:
     """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much."""
-    length = _band(grid)
+    length, band = _band(grid), grid._replace(high=grid.tall)
     bands = grid.high // grid.tall
     count = min(max(_SAMPLE // length, 1), bands)
     forward = None if transform is None else transform.forward(flat)
@@ -131,10 +131,12 @@ def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None
     for number in range(count):
         start = (2 * number + 1) * bands // (2 * count) * length
         exact = flat[start : start + length].float()
-        under = exact if forward is None else torch.empty_like(exact)
+        low, high = extremes(exact, band)
+        widths, under, slopes = high - low, exact, None
         if forward is not None:
-            forward(start, under)
-        seen.append(_noise(exact, under, grid, group_size, partial(_slopes, transform, start)))
+            forward(start, under := torch.empty_like(exact))
+            slopes = _slopes(transform, start, exact, widths, band)
+        seen.append(noise(widths, under, slopes, band, group_size))
     boxes, groups, own_boxes, own_groups = torch.cat(seen, 1)
     bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
     price = math.pow(4.0, bits)
@@ -146,64 +148,23 @@ def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None
     return math.inf
 
 
-def _noise(exact: Tensor, under: Tensor, grid: Grid, group_size: int, slopes_of: Slopes) -> Tensor:
-    """Mean over the elements of each group of squared ranges, float32 ``[4, groups]``.
-
-    Of their boxes and their groups in units of the transform, then in those of the region.
-    """
-    band = grid._replace(high=grid.tall)
-    low, high = extremes(exact, band)
-    widths = (high - low)[band.box_of(0, band.high * band.wide, exact.device)].view(-1)
-    slopes = slopes_of(exact, widths)
-    squares, boxes = slopes * slopes, widths.square_()
-    whole = exact.numel() // group_size * group_size
-
-    def grouped(each: Tensor) -> Tensor:
-        return each[:whole].view(-1, group_size)
-
-    groups = grouped(under)
-    ranges = (groups.amax(1) - groups.amin(1)).square_()
-    if isinstance(squares, float):
-        boxes = grouped(boxes).mean(1)
-        return torch.stack((boxes, ranges, boxes, ranges))
-    own = ranges * grouped(squares.reciprocal()).mean(1)
-    return torch.stack((grouped(boxes * squares).mean(1), ranges, grouped(boxes).mean(1), own))
-
-
-def _slopes(transform: Transform | None, start: int, exact: Tensor, widths: Tensor) -> Tensor | float:
-    """How steep the transform is about each of the elements from a number on."""
+def _slopes(transform: Transform | None, start: int, exact: Tensor, widths: Tensor, band: Grid) -> Tensor | None:
+    """How steep the transform is about each of the elements from a number on, which are a band of boxes."""
     if transform is None:
-        return 1.0
+        return None
     if isinstance(transform, Normalised):
         deviations, shift = torch.ones_like(exact), torch.zeros_like(exact)
         for each in (deviations, shift):
             transform.inverse()(start, each)
         return deviations.sub_(shift).reciprocal_()
-    reach = widths * _ABOUT
+    reach = widths[band.box_of(0, band.high * band.wide, exact.device)].view(-1) * _ABOUT
     low, high = exact - reach, exact + reach
     for each in (low, high):
         transform.forward(each)(0, each)
     return (high - low) / (2 * reach).clamp_(min=1e-30)
 
 
-def _are_uneven(boxes: Boxes) -> bool:
-    """Whether a few boxes are far wider than others of their channel.
-
-    A row that no sample has shown may be so loud that the rest of its boxes drowns, where a group would be lost alone;
-    and bounds of 8 bits, which reach over the channel, are then too coarse for all other boxes.
-    """
-    widths, step = boxes.widths(), boxes.ranges[1]
-    middle = torch.maximum(widths.median(0).values, step)
-    middle = torch.where(middle > 0, middle, torch.ones_like(middle))
-    ratios = widths.div_(middle).square_().mean(0)
-    coarse = (2 * step / middle).add_(1).square_()
-    return not float((ratios * coarse).mean()) <= _UNEVEN
-
-
-def _differ(flat: Tensor, boxes: Boxes) -> bool:
+def _differ(look: Look, widths: Tensor) -> bool:
     """Whether rows of a box are of very different size: what is small, or 0, would drown."""
-    grid = boxes.grid
-    energy = torch.linalg.vector_norm(flat.view(-1, grid.channels), dim=1, dtype=torch.float32).square_()
-    least = extremes(energy, grid._replace(channels=1))[0].view(-1)
-    noise = boxes.widths().square_().sum(1)
-    return not bool((noise * energy.mean() <= FACTOR**2 * noise.mean() * least).all())
+    square = widths.square().sum(1)
+    return not bool((square * look.mean <= FACTOR**2 * square.mean() * look.energy).all())

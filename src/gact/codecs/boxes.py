@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..ops.boxes import Grid, extremes, narrow, restore
+from ..ops.boxes import Grid, narrow, restore
 from .lines import Lines
 from .transforms import Forward, Inverse
 
@@ -28,7 +28,8 @@ class Boxes:
     of rounded bounds is no harm: groups have a minimum and a scale of their own.
 
     Args:
-        flat: The elements of a region in memory order.
+        low: Least element of each box, float32 ``[boxes, channels]``.
+        high: Greatest element, likewise.
         grid: Which of them are a box.
 
     Attributes:
@@ -44,9 +45,8 @@ class Boxes:
     parts: tuple[str, ...] = ("bounds", "ranges")
     line: tuple[int, int] | None = None
 
-    def __init__(self, flat: Tensor, grid: Grid) -> None:
+    def __init__(self, low: Tensor, high: Tensor, grid: Grid) -> None:
         self.grid = grid
-        low, high = extremes(flat, grid)
         least = low.amin(0)
         step = (high.amax(0) - least).div_(_LEVELS)
         self.ranges: Tensor = torch.stack((least, step))

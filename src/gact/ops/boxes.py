@@ -6,6 +6,7 @@ Each box has figures for every channel: a table ``[boxes, channels]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -89,6 +90,128 @@ def _cut(extent: int, box: int) -> Iterator[tuple[slice, int, slice]]:
         yield slice(0, whole * box), box, slice(0, whole)
     if left:
         yield slice(whole * box, extent), left, slice(whole, whole + 1)
+
+
+def noise(widths: Tensor, under: Tensor, slopes: Tensor | None, grid: Grid, group_size: int) -> Tensor:
+    """Mean over the elements of each whole group of squared ranges, float32 ``[4, groups]``.
+
+    Of their boxes and of their groups in units of a transform, then of both in those of the elements themselves.
+
+    Args:
+        widths: The range of every box in every channel, float32 and contiguous, ``[boxes, channels]``.
+        under: What the transform makes of elements, from the first on, float32 and contiguous.
+        slopes: How steep it is about each element, likewise; None for 1 throughout.
+        grid: The boxes.
+        group_size: Elements of a group.
+    """
+    library = cpu.library()
+    if library is None or not under.is_cpu:
+        return noise_plainly(widths, under, slopes, grid, group_size)
+    groups = under.numel() // group_size
+    found = under.new_empty(4, groups)
+    places = (widths.data_ptr(), under.data_ptr(), None if slopes is None else slopes.data_ptr())
+    library.gact_box_noise(*places, *grid, groups, group_size, found.data_ptr())
+    return found
+
+
+def noise_plainly(widths: Tensor, under: Tensor, slopes: Tensor | None, grid: Grid, group_size: int) -> Tensor:
+    """The same in plain torch.
+
+    Args:
+        widths: See ``noise``.
+        under: Likewise.
+        slopes: Likewise.
+        grid: Likewise.
+        group_size: Likewise.
+    """
+    whole = under.numel() // group_size * group_size
+
+    def grouped(each: Tensor) -> Tensor:
+        return each[:whole].view(-1, group_size)
+
+    groups = grouped(under)
+    ranges = (groups.amax(1) - groups.amin(1)).square_()
+    rows = -(-under.numel() // grid.channels)
+    boxes = widths.square()[grid.box_of(0, rows, under.device)].view(-1)
+    if slopes is None:
+        means = grouped(boxes).mean(1)
+        return torch.stack((means, ranges, means, ranges))
+    squares = slopes.square()
+    own = ranges * grouped(squares.reciprocal()).mean(1)
+    return torch.stack((grouped(boxes * squares).mean(1), ranges, grouped(boxes).mean(1), own))
+
+
+class Look(NamedTuple):
+    """What a region shows of its boxes.
+
+    Attributes:
+        low: Least element of every box in every channel, float32 ``[boxes, channels]``.
+        high: The greatest, likewise.
+        energy: The least squared norm of a row in every box, float32 ``[boxes]``; NaN if one is.
+        mean: The mean of those of all rows.
+    """
+
+    low: Tensor
+    high: Tensor
+    energy: Tensor
+    mean: float
+
+
+def look_at(flat: Tensor, grid: Grid) -> Look:
+    """Looks at all elements of a region once.
+
+    Args:
+        flat: See ``extremes``.
+        grid: The boxes.
+    """
+    library = cpu.library()
+    if library is None or not flat.is_cpu:
+        return look_at_plainly(flat, grid)
+    low, high = (flat.new_empty(grid.boxes, grid.channels, dtype=torch.float32) for _ in range(2))
+    energy = low.new_empty(grid.boxes)
+    places = (low.data_ptr(), high.data_ptr(), energy.data_ptr())
+    return Look(low, high, energy, library.gact_box_look(flat.data_ptr(), CODES[flat.dtype], *grid, *places))
+
+
+def look_at_plainly(flat: Tensor, grid: Grid) -> Look:
+    """The same in plain torch.
+
+    Args:
+        flat: See ``extremes``.
+        grid: Likewise.
+    """
+    energy = torch.linalg.vector_norm(flat.view(-1, grid.channels), dim=1, dtype=torch.float32).square_()
+    least = extremes_plainly(energy, grid._replace(channels=1))[0].view(-1)
+    return Look(*extremes_plainly(flat, grid), least, float(energy.mean()))
+
+
+def unevenness(widths: Tensor, step: Tensor) -> float:
+    """Mean square of the ranges of boxes against the middle one of their channel, and of what a step adds to that.
+
+    Args:
+        widths: The range of every box in every channel, float32 and contiguous, ``[boxes, channels]``.
+        step: What bounds of boxes are multiples of, by channel, float32 and contiguous; NaN is returned where one is
+            not finite.
+    """
+    library = cpu.library()
+    if library is None or not widths.is_cpu:
+        return unevenness_plainly(widths, step)
+    return float(library.gact_box_unevenness(widths.data_ptr(), step.data_ptr(), *widths.shape))
+
+
+def unevenness_plainly(widths: Tensor, step: Tensor) -> float:
+    """The same in plain torch.
+
+    Args:
+        widths: See ``unevenness``.
+        step: Likewise.
+    """
+    if not bool(step.isfinite().all()):
+        return math.nan
+    middle = torch.maximum(widths.median(0).values, step)
+    middle = torch.where(middle > 0, middle, torch.ones_like(middle))
+    coarse = (2 * step / middle).add_(1).square_()
+    return float((widths.div(middle).square_().mean(0) * coarse).mean())
 
 
 def narrow(flat: Tensor, grid: Grid, start: int, least: Tensor, inverse: Tensor, out: Tensor) -> None:

@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,6 +44,29 @@ class _Extension:
     failure = ""
 
 
+_POINTER, _INT, _WHOLE, _REAL = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+_GRID = [_WHOLE] * 5
+_SIGNATURES: dict[str, list[Any]] = {
+    "gact_instruction_set": [ctypes.c_char_p],
+    "gact_allocator_install": [_INT, ctypes.c_size_t],
+    "gact_allocator_set": [None, _INT, ctypes.c_size_t, ctypes.c_size_t],
+    "gact_allocator_figures": [None, _POINTER],
+    "gact_rows_differ": [_INT, _POINTER, _INT, _WHOLE, _WHOLE, _WHOLE, _REAL],
+    "gact_mean_square_slope": [_REAL, _POINTER, _INT, _WHOLE, _WHOLE, _REAL, _REAL],
+    "gact_channels_differ": [_INT, _POINTER, _POINTER, _WHOLE, _WHOLE, _WHOLE, _REAL, _REAL],
+    "gact_look_at_columns": [_INT, _POINTER, _INT, *5 * [_POINTER]],
+    "gact_gather_set": [_WHOLE, _POINTER, _INT, _WHOLE, _POINTER, _POINTER, _WHOLE],
+    "gact_scatter_set": [None, _POINTER, _POINTER, _INT, _WHOLE, _POINTER],
+    "gact_box_extremes": [None, _POINTER, _INT, *_GRID, _POINTER, _POINTER],
+    "gact_box_narrow": [None, _POINTER, _INT, *_GRID, _WHOLE, _WHOLE, _POINTER, _POINTER, _POINTER],
+    "gact_box_restore": [None, _POINTER, *_GRID, _WHOLE, _WHOLE, _POINTER, _POINTER],
+    "gact_box_noise": [None, _POINTER, _POINTER, _POINTER, *_GRID, _WHOLE, _WHOLE, _POINTER],
+    "gact_box_look": [ctypes.c_float, _POINTER, _INT, *_GRID, _POINTER, _POINTER, _POINTER],
+    "gact_box_unevenness": [ctypes.c_float, _POINTER, _POINTER, _WHOLE, _WHOLE],
+}
+"""What the functions of the extension that are no operators return, and their arguments."""
+
+
 def _path() -> Path | None:
     return next(iter(sorted(Path(__file__).parents[1].glob("_C*.so"))), None)
 
@@ -64,30 +88,9 @@ def load() -> None:
         try:
             torch.ops.load_library(str(path))
             library = ctypes.CDLL(str(path))
-            library.gact_instruction_set.restype = ctypes.c_char_p
-            library.gact_allocator_install.argtypes = [ctypes.c_size_t]
-            library.gact_allocator_set.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]
-            library.gact_allocator_set.restype = None
-            library.gact_allocator_figures.argtypes = [ctypes.c_void_p]
-            library.gact_allocator_figures.restype = None
-            pointer, whole, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-            library.gact_rows_differ.argtypes = [pointer, ctypes.c_int, whole, whole, whole, real]
-            library.gact_mean_square_slope.argtypes = [pointer, ctypes.c_int, whole, whole, real, real]
-            library.gact_mean_square_slope.restype = real
-            library.gact_channels_differ.argtypes = [pointer, pointer, whole, whole, whole, real, real]
-            library.gact_look_at_columns.argtypes = [pointer, ctypes.c_int, *5 * [pointer]]
-            library.gact_gather_set.argtypes = [pointer, ctypes.c_int, whole, pointer, pointer, whole]
-            library.gact_gather_set.restype = whole
-            library.gact_scatter_set.argtypes = [pointer, pointer, ctypes.c_int, whole, pointer]
-            library.gact_scatter_set.restype = None
-            grid = (whole, whole, whole, whole, whole)
-            library.gact_box_extremes.argtypes = [pointer, ctypes.c_int, *grid, pointer, pointer]
-            library.gact_box_extremes.restype = None
-            places = (whole, whole, pointer, pointer)
-            library.gact_box_narrow.argtypes = [pointer, ctypes.c_int, *grid, *places, pointer]
-            library.gact_box_narrow.restype = None
-            library.gact_box_restore.argtypes = [pointer, *grid, *places]
-            library.gact_box_restore.restype = None
+            for name, (result, *arguments) in _SIGNATURES.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
             _Extension.library = library
         except OSError as error:
             _Extension.failure = f"the C++ extension does not load ({error})."
