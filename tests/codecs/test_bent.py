@@ -12,7 +12,7 @@ import gact
 from gact.codecs.bent import LEAST, SCALES, Bent
 from gact.codecs.forms import bent, encode, quantized
 from gact.operators.need import Need
-from gact.saved.coarse import least_width
+from gact.saved.coarse import fit
 
 FUNCTIONS = {"gelu": F.gelu, "silu": F.silu, "mish": F.mish}
 SHARE = {0.3: (0.98, 1.0), 1.0: (0.66, 0.74), 2.0: (0.5, 0.63), 4.0: (0.44, 0.57)}
@@ -147,4 +147,4 @@ def test_finer_codes_of_a_step_that_measures_ask_for_no_more_bits():
     need = Need("value", turn=1.0)
     for width in (4, 6, 8):
         code = quantized(region, width, 256, 5, Bent("gelu"))
-        assert least_width(code, region, need, 4) == 4
+        assert fit(code, region, need, 4) == 4

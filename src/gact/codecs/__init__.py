@@ -2,7 +2,7 @@
 
 A code holds a dense region of memory and gives it back; ``base.Code`` is what all of them offer.
 
-* ``groups``: values, rounded to a few bits in groups with a minimum and a scale each.
+* ``groups``: values, rounded to a few bits in groups with a minimum and a scale each, some groups held exactly aside.
 * ``transformed``: the same of what an exact transformation makes of a region (``transforms``: rows scaled;
   ``normalised`` and ``columns``; ``probabilities``; ``slopes``; ``clamped``; ``bent``; ``boxes``). ``forms`` chooses
   one, ``boxed`` whether and which boxes.

@@ -18,6 +18,8 @@ _dequantize_into = torch.ops.gact.dequantize_into.default
 _count_poisoned = torch.ops.gact.count_poisoned.default
 
 DITHERED = checks.ROUNDINGS.index("dithered")
+PARTS = ("codes", "metadata")
+_ASIDE = ("aside", "aside_units")
 DTYPES = frozenset(checks.DTYPES)
 LARGE = 32 * 2**20
 """Bytes from which on ``dequantize_into`` writes past the caches, which is slow on memory never used before."""
@@ -34,22 +36,37 @@ class Groups:
 
     Attributes:
         nbytes: Bytes held, metadata included.
+        parts: Names of the attributes that hold its tensors.
         line: Channels and neighbours of the line that decoding ends with; None if there is none.
-        one_pass: Whether decoding can be part of one pass over codes.
         bent: The hyperbola under which values are held; None if it is a line.
+        aside: Elements that are held exactly; None if there are none.
+        aside_units: The numbers of the groups, or of whatever ``elements_of`` tells, that they are.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "group_size", "large", "metadata", "nbytes", "seed")
+    __slots__ = (
+        "aside",
+        "aside_units",
+        "bits",
+        "codes",
+        "dtype",
+        "group_size",
+        "large",
+        "metadata",
+        "nbytes",
+        "parts",
+        "seed",
+    )
 
     name = "groups"
-    parts: tuple[str, ...] = ("codes", "metadata")
     offloaded_bytes = 0
     line: tuple[int, int] | None = None
-    one_pass = True
     bent: Bent | None = None
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int) -> None:
         self.codes, self.metadata = _quantize(region, bits, group_size, seed, DITHERED)
+        self.aside: Tensor | None = None
+        self.aside_units: Tensor | None = None
+        self.parts: tuple[str, ...] = PARTS
         self.seed = seed
         self.nbytes: int = self.codes.nbytes + self.metadata.nbytes
         self.bits = bits
@@ -77,6 +94,55 @@ class Groups:
         parts = [flat[start:stop] for start, stop in sampled(flat.numel(), self.group_size)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether decoding can be part of one pass over codes."""
+        return self.aside is None
+
+    def set_aside(self, region: Tensor, units: Tensor) -> None:
+        """Holds some elements exactly from now on, bit for bit.
+
+        Args:
+            region: The region that these codes hold.
+            units: Numbers of groups, or of whatever ``elements_of`` tells, int64.
+        """
+        flat = flat_of(region.detach())
+        values, whole = flat[self.elements_of(units, flat.numel())], units
+        if flat.numel() < 2**31:
+            units = units.int()
+        self.nbytes += values.nbytes + units.nbytes
+        if self.aside is None or self.aside_units is None:
+            self.parts = (*self.parts, *_ASIDE)
+        else:
+            values, units = torch.cat((self.aside, values)), torch.cat((self.aside_units, units))
+        self.aside, self.aside_units = values, units
+        self._forget(whole)
+
+    def elements_of(self, units: Tensor, numel: int) -> Tensor:
+        """The elements of some groups, ``[units, group_size]``; of a short one the last is meant more than once.
+
+        Args:
+            units: Their numbers.
+            numel: Elements of the region.
+        """
+        within = torch.arange(self.group_size, device=units.device)
+        return (units.long()[:, None] * self.group_size + within).clamp_(max=numel - 1)
+
+    def restore_aside(self, flat: Tensor, values: Tensor | None = None) -> None:
+        """Writes the elements that are held exactly, or what is made of them, to their places.
+
+        Args:
+            flat: All elements, in memory order.
+            values: What is made of ``aside``.
+        """
+        if self.aside is not None and self.aside_units is not None:
+            values = self.aside if values is None else values
+            flat[self.elements_of(self.aside_units, flat.numel())] = values.to(flat.dtype)
+
+    def _forget(self, units: Tensor) -> None:
+        """Has groups no step, so that nobody takes them to be rounded."""
+        self.metadata[units] = 0
+
     def lines(self) -> Lines:
         """The line that decoding ends with, where there is one."""
         return []
@@ -89,6 +155,8 @@ class Groups:
     def decode_into(self, out: Tensor) -> None:
         """Writes into a dense tensor, in its memory order."""
         _dequantize_into(out, self.codes, self.metadata, self.bits, self.group_size, self.seed)
+        if self.aside is not None:
+            self.restore_aside(flat_of(out))
 
     def loaded(self) -> Groups:
         """The code itself: its data is where the region was."""
@@ -101,6 +169,8 @@ class Groups:
             out = _dequantize(
                 self.codes, self.metadata, self.bits, self.group_size, size, stride, self.dtype, self.seed
             )
+            if self.aside is not None:
+                self.restore_aside(flat_of(out))
             return out
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
         self.decode_into(out)
@@ -110,6 +180,8 @@ class Groups:
         """A fresh tensor of that size and dense stride, rounded once more to another width with another key."""
         out = self.decode(size, stride)
         round_(out, bits, self.group_size, seed, DITHERED)
+        if self.aside is not None:
+            self.restore_aside(flat_of(out))
         return out
 
 

@@ -12,7 +12,7 @@ from ..ops import checks
 from .bent import Bent
 from .boxes import Boxes
 from .chunks import at_once, flat_of, key_from, sampled, tiles
-from .groups import Groups, round_
+from .groups import PARTS, Groups, round_
 from .lines import Lines
 from .transforms import Transform
 
@@ -53,7 +53,7 @@ class Transformed(Groups):
         transform: The transform, made for this region.
     """
 
-    __slots__ = ("parts", "transform")
+    __slots__ = ("transform",)
 
     exponents = _Part("exponents")
     peaks = _Part("peaks")
@@ -64,7 +64,8 @@ class Transformed(Groups):
 
     def __init__(self, region: Tensor, bits: int, group_size: int, seed: int, transform: Transform) -> None:
         self.transform = transform
-        self.parts: tuple[str, ...] = (*Groups.parts, *transform.parts)
+        self.parts = (*PARTS, *transform.parts)
+        self.aside = self.aside_units = None
         self.seed = seed
         self.bits = bits
         self.group_size = group_size
@@ -79,9 +80,9 @@ class Transformed(Groups):
         return self.transform.line
 
     @property
-    def one_pass(self) -> bool:  # type: ignore[override]
+    def one_pass(self) -> bool:
         """Whether decoding can be part of one pass over codes."""
-        return self.transform.line is not None
+        return self.transform.line is not None and self.aside is None
 
     @property
     def bent(self) -> Bent | None:  # type: ignore[override]
@@ -96,7 +97,25 @@ class Transformed(Groups):
     def spread(self) -> Tensor:
         """Mean squared range of a group, or of a box."""
         spread = super().spread()
-        return spread * self.transform.widths().square_().mean() if isinstance(self.transform, Boxes) else spread
+        return spread * self.widths().square_().mean() if isinstance(self.transform, Boxes) else spread
+
+    def widths(self) -> Tensor:
+        """The range of every box, one-dimensional; 0 of those that are held exactly."""
+        assert isinstance(self.transform, Boxes)
+        widths = self.transform.widths().flatten()
+        if self.aside_units is not None:
+            widths[self.aside_units.long()] = 0.0
+        return widths
+
+    def elements_of(self, units: Tensor, numel: int) -> Tensor:
+        """The elements of some groups of what lies under a hyperbola, of some boxes; otherwise units are elements."""
+        if isinstance(self.transform, Boxes):
+            return self.transform.grid.places(units)
+        return super().elements_of(units, numel) if self.bent is not None else units.long()
+
+    def _forget(self, units: Tensor) -> None:
+        if self.bent is not None:
+            super()._forget(units)
 
     def lines(self) -> Lines:
         """The line that decoding ends with."""
@@ -121,6 +140,7 @@ class Transformed(Groups):
         which = (self.codes, self.metadata, self.bits, self.group_size, self.seed)
         _rebuild_into(out, *which, lines, inner, None, 1.0, False)
         _clamp(out)
+        self.restore_aside(flat_of(out))
 
     def decode(self, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """A fresh tensor of that size and dense stride."""
@@ -176,6 +196,7 @@ class Transformed(Groups):
             inverse(start, values)
             if buffer is not None:
                 flat[start:stop].copy_(values.clamp_(-LARGEST_HALF, LARGEST_HALF) if _is_half(out) else values)
+        self.restore_aside(flat)
 
 
 def _is_half(out: Tensor) -> bool:

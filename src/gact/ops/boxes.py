@@ -43,6 +43,21 @@ class Grid(NamedTuple):
     def _across(self) -> int:
         return -(-self.wide // self.broad)
 
+    def places(self, units: Tensor) -> Tensor:
+        """The elements of some boxes, each in a channel, ``[units, elements of a box]``.
+
+        Of a smaller box its last ones are meant more than once.
+
+        Args:
+            units: Numbers of figures in a table ``[boxes, channels]``.
+        """
+        box, channel = units.long() // self.channels, units.long() % self.channels
+        tall, broad = (torch.arange(extent, device=units.device) for extent in (self.tall, self.broad))
+        top = ((box // self._across * self.tall)[:, None] + tall).clamp_(max=self.high - 1)
+        left = ((box % self._across * self.broad)[:, None] + broad).clamp_(max=self.wide - 1)
+        rows = (top[:, :, None] * self.wide + left[:, None]).flatten(1)
+        return rows * self.channels + channel[:, None]
+
     def box_of(self, start: int, stop: int, device: torch.device) -> Tensor:
         """The number of the box of each of these rows."""
         row = torch.arange(start, stop, device=device)

@@ -25,11 +25,12 @@ from ..remat.derived import Derived
 from ..remat.recipes import Recipes
 from ..remat.squared import Squared
 from ..saved.base import Held
-from ..saved.coarse import least_width
+from ..saved.coarse import fit
 from ..saved.encoded import Encoded
 from ..saved.held import WIDEST, HeldRegions
 from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
+from ..saved.saturated import set_saturated_aside
 from ..saved.save import Save
 from ..saved.straight import straightened
 from .casting import outside_of_autocast
@@ -182,7 +183,7 @@ class Holding:
         if held is None and self._settings.derive and (form not in OWN or form in MIDDLES):
             held = self._derive(save, needed, transform) or (None if form else self._cast(save, needed))
         held = held or straightened(self._held, save, save.step.ledger, form, transform, needed.min_bits)
-        return held if held is not None and serves(held, needed, save.region) else None
+        return held if held is not None and serves(held, needed, save.region, save.step.ledger) else None
 
     def _cast(self, save: Save, needed: Need) -> Held | None:
         source, tensor = save.source, save.tensor
@@ -284,10 +285,12 @@ class Holding:
         code = coded(finer(bits) if measured else bits)
         if region.is_cpu and code.is_poisoned():
             return "not finite"
-        least = least_width(code, region, needed, bits)
+        least = fit(code, region, needed, bits)
         if least > bits:
             needed = replace(needed, min_bits=least)
             return "values too far apart" if least > WIDEST else self._quantize(region, save, needed, transform)
+        if plain:
+            set_saturated_aside(code, region, needed.form, bits)
         if measurement is not None and measured:
             return measurement.hold(code, region, site, bits, needed)
         if needed.min_bits < needed.max_bits:

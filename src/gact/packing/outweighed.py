@@ -11,9 +11,13 @@ from torch import Tensor
 from ..autograd.internals import is_at_hand
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
+from ..operators.forms import MIDDLES
 from ..operators.need import Need
 from ..saved.base import Held
 from ..saved.coarse import is_fine
+from ..saved.encoded import Encoded
+from ..saved.ledger import Ledger
+from ..saved.saturated import set_saturated_aside
 
 WIDEST = 4
 """Wider codes are not looked at: one value in a row of a thousand would have to be all of it."""
@@ -38,15 +42,27 @@ def enough(needed: Need, bits: int, region: Tensor, coded: Callable[[int], Group
     return (needed, bits) if least <= bits else (replace(needed, min_bits=least), least)
 
 
-def serves(held: Held, needed: Need, region: Tensor | None) -> bool:
+def serves(held: Held, needed: Need, region: Tensor | None, ledger: Ledger) -> bool:
     """Whether what is held already is fine enough for whoever reads a region.
 
     Args:
         held: What gives the values of the region.
         needed: What must survive of it.
         region: A dense region.
+        ledger: Counts what the codes gain.
     """
-    return region is None or (is_fine(held, region, needed) and not outweighs(held, needed, region))
+    if region is None:
+        return True
+    code = held.code if isinstance(held, Encoded) and isinstance(held.code, Groups) else None
+    before = 0 if code is None else code.nbytes
+    if not is_fine(held, region, needed):
+        return False
+    if code is not None:
+        if needed.form in MIDDLES:
+            set_saturated_aside(code, region, needed.form, held.bits)
+        if isinstance(held, Encoded) and held.owner is not None and code.nbytes != before:
+            ledger.resize(held.owner, held.decision, code.nbytes - before)
+    return not outweighs(held, needed, region)
 
 
 def outweighs(held: Held, needed: Need, region: Tensor) -> bool:

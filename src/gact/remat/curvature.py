@@ -29,6 +29,7 @@ from ..codecs.fused import DTYPES
 from ..codecs.groups import Groups
 from ..codecs.lines import Lines
 from ..codecs.transformed import LARGEST_HALF
+from ..codecs.transforms import Inverse
 from ..ops import checks
 from ..saved.encoded import Encoded
 from .made import Made
@@ -129,6 +130,8 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
         curve.apply(first, values, deviations[first:last], here)
         if buffer is not None:
             flat[start:stop].copy_(values if out.dtype != torch.float16 else values.clamp_(-LARGEST_HALF, LARGEST_HALF))
+    if code.aside is not None:
+        code.restore_aside(flat, curve.of(code.aside, out.dtype))
     return out
 
 
@@ -175,10 +178,16 @@ class _Curve:
             torch.sub(part, step, out=lower)
             moved.append((higher, lower))
             used += 2 * part.numel()
-        self._replace(self._moved[:used])
-        self._replace(values)
+        self._replace(self._moved[:used], self._unbend)
+        self._replace(values, self._unbend)
         for (part, _, times), (higher, lower) in zip(parts, moved, strict=True):
             part.lerp_(higher.lerp_(lower, 0.5), -float(times))
+
+    def of(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """The function of exact values."""
+        values = values.to(torch.float32, copy=True)
+        self._replace(values, None)
+        return values.clamp_(-LARGEST_HALF, LARGEST_HALF) if dtype == torch.float16 else values
 
     def _cut(self, flat: Tensor, whole: int) -> tuple[Tensor, Tensor]:
         """Whole groups as the rows of a matrix, and what is left as a row."""
@@ -198,10 +207,10 @@ class _Curve:
                 each.view(-1, factors.numel(), inner).mul_(factors[:, None])
         return each
 
-    def _replace(self, values: Tensor) -> None:
+    def _replace(self, values: Tensor, unbend: Inverse | None) -> None:
         """Replaces arguments, or what they are under a hyperbola, by what the function makes of them."""
-        if self._unbend is not None:
-            self._unbend(0, values)
+        if unbend is not None:
+            unbend(0, values)
         rebuild, arguments = self._rebuild, [values] * self._arguments
         if rebuild.overwrite is not None:
             rebuild.overwrite(*arguments)

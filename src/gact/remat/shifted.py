@@ -143,3 +143,4 @@ class Shifted(Altered):
                 inverse(start, shift)
                 step.sub_(shift)
             flat[start:stop].add_(step)
+        code.restore_aside(flat)

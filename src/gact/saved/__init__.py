@@ -11,6 +11,7 @@
 * ``unpacking``: the hook that gives a tensor back. ``sharded``: one that is spread over ranks.
 * ``straight``: codes that one function reads become plain where somebody else reads the values too.
 * ``carried``: what a checkpoint holds past all hooks. ``made``: what a forward pass has made without a gradient.
-* ``coarse``: which width a code must have for a function that turns.
+* ``coarse``: which width a code must have for a function that turns, and what it holds exactly. ``saturated``: which
+  groups of a tanh it holds exactly.
 * ``late``: a compressor that is copied with its model is made when it is used.
 """

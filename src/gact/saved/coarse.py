@@ -4,18 +4,22 @@ NOTE: Values that lie far away
 The slope of GELU, of softplus or of an arcus tangent goes from one number to another within a few units, and beyond it
 stays. Where one value of a group lies at 1e4 (what was masked, one channel of a language model), the step of its group
 is many units, at any width: of the other values backward would read nothing but rounding, and not be right on average
-either. Such a region has more bits, and stays as it is where 8 are not enough.
+either. However few such groups are, the gradient may be made of them: that of a weight is in proportion to the input,
+and what is far from zero here often comes of a row that is as large. So all of them are looked at. They are held
+exactly beside the codes where that takes fewer bytes than a width at which they are fine; otherwise the region has more
+bits, and stays as it is where 8 are not enough.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ..autograd.internals import is_at_hand
-from ..codecs.bent import Bent
 from ..codecs.boxes import Boxes
-from ..codecs.chunks import flat_of
+from ..codecs.chunks import at_once, flat_of, tiles
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.transformed import Transformed
@@ -27,15 +31,16 @@ from .held import WIDEST
 _MOST = {1: 6.0, 2: 3.0, 3: 2.0, 4: 1.5, 5: 0.77, 6: 0.44, 7: 0.28, 8: 0.19}
 """How many times as wide as the distance steps may be at each width: who asks for few bits expects noise. Ranges are 6
 times the distance then at one bit, 22 times at 4 and 48 times at 8."""
-_FEW = 256
-"""One group in so many may have larger ones."""
+_SHARE = 1 / 8
+"""Of the elements, that are held exactly beside codes at most: writing them to their places takes time."""
 _ERROR = 5 / 8
 """Of a step, that a decoded element is off at most."""
-_SAMPLE = 2**16
 
 
-def least_width(code: Groups, region: Tensor, need: Need, bits: int) -> int:
-    """The least width from one on whose steps are small enough; more than ``WIDEST`` if none is.
+def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
+    """The least width from one on at which steps are small enough; more than ``WIDEST`` if none is.
+
+    If that is the width which was asked for, the code holds exactly from now on what is too coarse.
 
     Where a rule of the user's has fixed the greatest, it is that at most.
 
@@ -46,20 +51,30 @@ def least_width(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         bits: The width.
     """
     turn = need.turn
-    if not turn or not is_at_hand(region):
+    if not turn or not is_at_hand(region) or _are_small(code, _range(bits, turn)):
         return bits
-    levels = (1 << code.bits) - 1
-    steps = _steps(code)
-    enough = _range(bits, turn) / levels
-    reach = levels * (_error(code, region) / _ERROR if steps is None else _all_but_few(steps, enough))
     most = need.max_bits if need.max_bits < WIDEST else WIDEST + 1
-    while bits < most and reach > _range(bits, turn):
-        bits += 1
-    return bits
+    widths = range(bits, min(most, WIDEST) + 1)
+    counts, total = torch.zeros(len(widths), dtype=torch.int64), 0
+    for _, reaches in _reaches(code, region):
+        counts += torch.stack([torch.count_nonzero(reaches > _range(width, turn)) for width in widths])
+        total += reaches.numel()
+    # An element takes its own bits, and those of its place where it is alone.
+    each = 8 * region.element_size() + (32 if total == region.numel() else 0)
+    shares = [int(count) / max(total, 1) for count in counts]
+    costs = {width: width + each * share for width, share in zip(widths, shares, strict=True) if share <= _SHARE}
+    least = min(costs, key=costs.__getitem__, default=most)
+    if least == bits and counts[0] and bits in costs:
+        limit = _range(bits, turn)
+        found = [(reaches > limit).nonzero()[:, 0].add_(start) for start, reaches in _reaches(code, region)]
+        code.set_aside(region, torch.cat(found))
+    return least
 
 
 def is_fine(held: Held, region: Tensor, need: Need) -> bool:
     """Whether what is held of a region has steps that are small enough for a need.
+
+    Codes hold exactly from now on what is too coarse, if that makes them so.
 
     Args:
         held: What is held.
@@ -74,12 +89,15 @@ def is_fine(held: Held, region: Tensor, need: Need) -> bool:
     code = held.code if isinstance(held, Encoded) else None
     if code is not None and code.name != Groups.name:
         return True
-    if isinstance(code, Groups) and _steps(code) is not None:
-        return least_width(code, region, need, bits) <= bits
+    if isinstance(code, Groups):
+        return fit(code, region, need, bits) <= bits
     least, most = torch.aminmax(region.detach())
-    if float(most) - float(least) <= _range(bits, turn):
+    limit = _range(bits, turn)
+    if float(most) - float(least) <= limit:
         return True
-    return ((1 << bits) - 1) * _error(held, region) / _ERROR <= _range(bits, turn)
+    decoded = flat_of(held.decode(Layout(region.size(), region.stride(), region.size())))
+    error = decoded.sub_(flat_of(region.detach())).abs_().amax()
+    return float(error) * ((1 << bits) - 1) / _ERROR <= limit
 
 
 def _range(bits: int, turn: float) -> float:
@@ -87,31 +105,42 @@ def _range(bits: int, turn: float) -> float:
     return ((1 << bits) - 1) * _MOST[bits] * turn
 
 
-def _steps(code: Groups) -> Tensor | None:
-    """The steps of groups; None if they are steps of something else than the values, or of a line of them."""
-    transform = code.transform if isinstance(code, Transformed) else None
+def _are_small(code: Groups, limit: float) -> bool:
+    """Whether a first look tells that no range is larger than that."""
+    if isinstance(code, Transformed) and isinstance(code.transform, Boxes):
+        return not float(code.widths().amax()) > limit
+    steps = code.metadata[:, 1].abs().amax().float()
+    if isinstance(code, Transformed) and code.bent is None:
+        lines = code.lines()
+        if not lines:
+            return False
+        for (factors, _), _ in lines:
+            steps = steps * factors.abs().amax()
+    return not float(steps) * ((1 << code.bits) - 1) > limit
+
+
+def _reaches(code: Groups, region: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """What ranges of groups would be if steps were those that elements have, from a number on.
+
+    Of each group, of each box, or of each element where a transform gives those of a group different steps.
+    """
+    levels = (1 << code.bits) - 1
+    reaches = code.metadata[:, 1].float().abs_().mul_(levels)
+    if not isinstance(code, Transformed) or code.bent is not None:
+        yield 0, reaches
+        return
+    transform = code.transform
     if isinstance(transform, Boxes):
-        return transform.widths().flatten().div_((1 << code.bits) - 1)
-    if transform is not None and not isinstance(transform, Bent):
-        return None
-    steps: Tensor = code.metadata[:, 1].float().abs()
-    return steps
-
-
-def _error(held: Groups | Held, region: Tensor) -> float:
-    """How far decoded elements are off, but for a few of them."""
-    if isinstance(held, Groups):
-        decoded = held.decode(tuple(region.size()), region.stride())
-    else:
-        decoded = held.decode(Layout(region.size(), region.stride(), region.size()))
-    every = max(region.numel() // _SAMPLE, 1)
-    some = flat_of(region.detach())[::every].double()
-    return _all_but_few(flat_of(decoded)[::every].double().sub_(some).abs_(), 0.0)
-
-
-def _all_but_few(figures: Tensor, enough: float) -> float:
-    """The greatest but for a few; it is not looked for where the greatest of all is small enough."""
-    greatest = float(figures.amax()) if figures.numel() else 0.0
-    if greatest <= enough:
-        return greatest
-    return float(figures.kthvalue(figures.numel() - figures.numel() // _FEW).values)
+        yield 0, code.widths()
+        return
+    inverse, size = transform.inverse(), code.group_size
+    for start, stop in tiles(flat_of(region), at_once(region)):
+        each = reaches[start // size : -(-stop // size)].repeat_interleave(size)[: stop - start]
+        each = each.to(transform.values(region.dtype))
+        shift = torch.zeros_like(each)
+        inverse(start, each)
+        inverse(start, shift)
+        if code.aside_units is not None:
+            there = code.aside_units.long() - start
+            each[there[(there >= 0) & (there < stop - start)]] = 0.0
+        yield start, each.sub_(shift).abs_()

@@ -11,7 +11,7 @@ from ..codecs.groups import Groups
 from ..codecs.transforms import Transform
 from ..operators.forms import BENT, OWN
 from ..operators.need import Need
-from .coarse import least_width
+from .coarse import fit
 from .encoded import Encoded
 from .held import HeldRegions
 from .identity import Identity
@@ -65,7 +65,7 @@ def straightened(
     code = quantized(region.detach(), old.bits, old.group_size, old.seed, transform)
     if region.is_cpu and code.is_poisoned():
         return None
-    if old.bent is not None and least_width(code, region, Need("value", turn=old.bent.scale), old.bits) > old.bits:
+    if old.bent is not None and fit(code, region, Need("value", turn=old.bent.scale), old.bits) > old.bits:
         return None
     if found.owner is not None:
         ledger.resize(found.owner, found.decision, code.nbytes - old.nbytes)
