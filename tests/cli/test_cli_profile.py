@@ -63,7 +63,10 @@ def test_json_has_both_profiles_and_compression_lowers_the_peak():
     result = runner.invoke(app, ["profile", "made_for_profiles:build", "--json", "--bits", "2"])
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
-    assert list(data) == ["plain", "2 bits"]
+    assert list(data) == ["plain", "2 bits", "report"]
+    report = data["report"]
+    assert report["plain_bytes"] > 2 * report["kept_bytes"] > 0
+    assert sum(row["kept_bytes"] for row in report["rows"]) == report["kept_bytes"]
     assert data["2 bits"]["phase_peaks"]["forward"] < 0.7 * data["plain"]["phase_peaks"]["forward"]
     assert data["plain"]["peak_bytes"] == max(sample["live_bytes"] for sample in data["plain"]["samples"])
 

@@ -61,7 +61,8 @@ def run_profile(
     if html is not None and report is not None:
         html.write_text(report.to_html(profiles, f"gact profile: {target}"), encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps({way: json.loads(each.to_json()) for way, each in profiles.items()}, indent=2))
+        shown = {way: json.loads(each.to_json()) for way, each in profiles.items()}
+        typer.echo(json.dumps({**shown, **({"report": json.loads(report.to_json())} if report else {})}, indent=2))
         return
     _print(profiles)
     if report is not None:
