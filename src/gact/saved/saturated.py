@@ -9,6 +9,9 @@ written out) is as large as what saturated it. Where most of a region is saturat
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from ..autograd.internals import is_at_hand
@@ -22,10 +25,10 @@ _MOST = {1: 16.0, 2: 4.0, 3: 1.0, 4: 1 / 4, 5: 1 / 8, 6: 1 / 16, 7: 1 / 32, 8: 1
 """How many times the mean square of a group's slopes that may be at each width: who asks for few bits expects noise."""
 _SHARE = 1 / 16
 """Of the groups, that are held exactly at most."""
-_GLANCE = 16
+_GLANCE = 8
 """Elements of each group that are looked at first."""
-_STEEP = 0.25
-"""Mean square of their slopes in a group that is not looked at."""
+_FLAT = 0.75
+"""Their mean squared distance from where the slope is greatest, against the greatest, in a group that is looked at."""
 
 
 def set_saturated_aside(code: Groups, region: Tensor, form: str, bits: int) -> None:
@@ -42,17 +45,16 @@ def set_saturated_aside(code: Groups, region: Tensor, form: str, bits: int) -> N
     if type(code) is not Groups or not is_at_hand(region) or not whole:
         return
     table, function = flat[: whole * size].view(whole, size), FUNCTIONS[form]
-
-    def squares(values: Tensor) -> Tensor:
-        distance = values.float() - function.middle
-        return distance.square_().neg_().div_(function.greatest).add_(1.0).square_().mean(1)
-
-    found = (squares(table[:, :_GLANCE]) < _STEEP).nonzero()[:, 0]
+    glance = table[:, :_GLANCE] - function.middle if function.middle else table[:, :_GLANCE]
+    farthest = math.sqrt(_FLAT * function.greatest * _GLANCE)
+    found = (torch.linalg.vector_norm(glance, dim=1) > farthest).nonzero()[:, 0]
     if not found.numel():
         return
     steps = code.metadata[found, 1].float().mul_(((1 << code.bits) - 1) / ((1 << bits) - 1))
     noise = steps.square_().mul_(_NOISE / function.greatest / _MOST[bits])
     found = found[noise > 0]
-    found = found[squares(table[found]) < noise[noise > 0]]
+    distance = table[found].float().sub_(function.middle)
+    squares = distance.square_().div_(-function.greatest).add_(1.0).square_().mean(1)
+    found = found[squares < noise[noise > 0]]
     if 0 < found.numel() <= _SHARE * whole:
         code.set_aside(region, found)
