@@ -14,8 +14,10 @@ from gact.codecs.groups import Groups
 from gact.codecs.layout import Layout
 from gact.codecs.transformed import Transformed
 from gact.codecs.transforms import RowScaled
+from gact.operators.need import Need
 from gact.ops.boxes import Grid, extremes
 from gact.remat.shifted import Shifted
+from gact.saved.coarse import fit
 from gact.saved.encoded import Encoded
 
 ROWS, WIDTH = 513, 130
@@ -45,8 +47,9 @@ for name in ("plain", "bent", "rows"):
     DTYPES[name].append(torch.float64)
 
 
-def coded(name, dtype, bits=4):
+def coded(name, dtype, bits=4, row=1.0):
     region = draw(ROWS, WIDTH).to(dtype)
+    region[200] *= row
     transform = MAKES[name](region)
     if transform is None:
         return region, Groups(region, bits, 256, 5)
@@ -88,6 +91,18 @@ def test_nobody_takes_them_to_be_rounded(name):
     moved = flat_of(Shifted(Encoded(code), 1.0).decode(Layout(region.size(), region.stride(), region.size())))
     assert torch.allclose(moved[places], flat_of(region)[places], rtol=1e-6, atol=1e-6)
     assert not torch.equal(moved, decoded(code, region))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in MAKES for dtype in DTYPES[name]])
+@pytest.mark.parametrize("turn", [1e-3, 0.5, 1e3])
+def test_a_look_at_steps_changes_no_code_of_others(name, dtype, turn):
+    region, code = coded(name, dtype, row=30.0)
+    before = decoded(code, region)
+    fit(code, region, Need("value", turn=turn), code.bits)
+    held = torch.zeros(region.numel(), dtype=torch.bool)
+    if code.aside_units is not None:
+        held[code.elements_of(code.aside_units, region.numel())] = True
+    assert torch.equal(decoded(code, region)[~held], before[~held])
 
 
 @pytest.mark.parametrize("numbers", [0, 1])

@@ -125,6 +125,19 @@ def test_one_loud_row(make, function):
         assert off(found.mean(0), exact) < 3 * noise / SEEDS, bits
 
 
+def test_one_loud_row_in_float64():
+    torch.manual_seed(0)
+    wide = a_row(F.gelu)[0].double()
+    x, weights = loud(ROWS, WIDTH).double(), torch.randn(ROWS, 32, dtype=torch.float64)
+
+    def loss():
+        return (wide[1](F.gelu(wide[0](x))) * weights).mean()
+
+    exact = gradient(wide, loss, nullcontext())
+    for bits, limit in LIMITS.items():
+        assert off(gradient(wide, loss, gact.Compressor(bits=bits, adaptive=False, min_bytes=0)), exact) < limit
+
+
 def kept_bytes(x, function=F.gelu, **options):
     with gact.Compressor(adaptive=False, min_bytes=0, **options) as compressor:
         _alive = function(x * 1.0)

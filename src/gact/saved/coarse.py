@@ -125,7 +125,7 @@ def _reaches(code: Groups, region: Tensor) -> Iterator[tuple[int, Tensor]]:
     Of each group, of each box, or of each element where a transform gives those of a group different steps.
     """
     levels = (1 << code.bits) - 1
-    reaches = code.metadata[:, 1].float().abs_().mul_(levels)
+    reaches = code.metadata[:, 1].abs().float().mul_(levels)
     if not isinstance(code, Transformed) or code.bent is not None:
         yield 0, reaches
         return
