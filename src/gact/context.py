@@ -185,6 +185,7 @@ class Context:
         if settings.derive:
             consumers.observe(observer.run)
         consumers.watch(hooks, notices.foreign)
+        packer.steep.tell = notices.rounded
         if parts.checkpointing is not None:
             opened.add(partial(parts.checkpointing.close, context))
             parts.checkpointing.open(context)

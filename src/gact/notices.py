@@ -12,7 +12,7 @@ import torch
 
 from .errors import GactWarning
 from .precision.findings import Reach
-from .records import Settings
+from .records import Settings, Site
 from .saved.ledger import Ledger
 from .saved.small import USUAL
 from .text import mebibytes
@@ -53,6 +53,14 @@ class Notices:
         self.give(
             f"gact does not see what is saved inside the inner saved-tensor hooks {name}: autograd calls only the "
             "innermost pair. Leave that context to have these tensors compressed."
+        )
+
+    def rounded(self, site: Site) -> None:
+        """A steep function reads what was rounded before it was seen."""
+        self.give(
+            f"gact rounded what {site} saved before it saw that a steep function (a logarithm, a division, a root) "
+            "reads it further on: the gradient of this step may be noisy. From the next step on it is exact.",
+            about="rounded before a steep function",
         )
 
     def nothing(self, saves: int, ledger: Ledger, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import pytest
 import test_gradients_bounds as bounds
 import test_gradients_logits as logits
 import test_gradients_losses as losses
+import test_gradients_steep as steep
 import torch
 import torch.nn.functional as F
 from kinds import Kinds
@@ -17,6 +18,9 @@ CHOSEN = (
     (logits, "padded_vocabulary sure 0.1"),
     (losses, "divergence_whose_target_learns False 1.0"),
     (losses, "divergence_whose_target_learns True 1.0"),
+    (steep, "probability gather"),
+    (steep, "mixture by hand"),
+    (steep, "divided magnitude"),
 )
 
 

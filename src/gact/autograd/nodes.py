@@ -107,6 +107,11 @@ def walk(roots: Iterable[Node], lowest: int, told: Callable[[Any, Node, str, int
         coming.extend(earlier for earlier, _ in node.next_functions if earlier is not None)
 
 
+def saves_of(node: Node) -> Iterator[Any]:
+    """What hooks have returned for the slots of a node, in which it holds something."""
+    return (held for held, _ in _held_by(node))
+
+
 def _held_by(node: Node) -> Iterator[tuple[Any, str]]:
     """What hooks have returned for each slot of a node."""
     slots = _FUNCTION_SLOTS if isinstance(node, BackwardCFunction) else _slots_of(type(node))

@@ -23,8 +23,9 @@ from torch import fx
 from ..operators.aten import EXPONENTIALS, FACTORS, MAGNITUDES, STEEP, TERMS, VIEWS, name_of
 from ..operators.need import Need
 from .joint import Joint
-from .plan import Plan, both, wider
+from .plan import Plan, wider
 from .probabilities import WEIGHED, taken_out
+from .steep import needs_of
 from .values import can_be_coded, is_float, is_reciprocal, is_small, is_symbol, numel, tensor_of
 
 _OF_TWO = TERMS | {"mul"}
@@ -48,10 +49,7 @@ class Choice:
         self._roots: dict[fx.Node, frozenset[fx.Node]] = {}
         self._had: dict[fx.Node, bool] = {}
         self._saved = frozenset(joint.saved)
-        needs: dict[fx.Node, Need] = {}
-        for reading in joint.readings:
-            if reading.need.kind != "shape" or not can_be_coded(reading.node):
-                needs[reading.node] = both(needs.get(reading.node), reading)
+        needs = needs_of(joint)
         self._hold_exactly(needs)
         self._hold_discrete(needs)
         self._hold_values(needs)

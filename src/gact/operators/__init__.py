@@ -9,7 +9,8 @@ Users state needs of their own with ``registry.register_need``.
 ``comparisons``: nodes that compare what they saved, and what can stand in for it. ``bounds``, ``bounded``: on which
 side a bound itself lies; torch is asked. ``forms``: the form in which a value is coded. ``magnitudes``, ``floats``:
 numbers whose small ones a common step would drown. ``overwriting``: ops that overwrite a view, whose nodes are hidden.
-``aten``: the same needs by aten operator, for compiled code.
+``aten``: the same needs by aten operator, for compiled code. ``steep``: what must be exact because of a function
+further on.
 """
 
 from .bounds import prepare

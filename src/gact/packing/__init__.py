@@ -8,6 +8,7 @@
 * ``comparing``: what a node compares, held as who won.
 * ``outweighed``: which width a row that a norm reads must have.
 * ``drowned``: whether what is made again has far more rounding than a code of its own would.
+* ``steep``: what a steep function further on reads gives way to its values.
 * ``casting``: switches autocast off meanwhile.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.

@@ -14,9 +14,9 @@ import torch.utils.checkpoint
 from ..autograd import pair
 from ..saved.boundaries import Boundaries
 from ..saved.made import Made
-from ..saved.probabilities import Probabilities
 from ..saved.waiting import Waiting
 from .rerun import COMPILED_FOLDER
+from .steep import Steep
 
 CHECKPOINT = "checkpoint"
 COMPILED = "compiled"
@@ -34,14 +34,17 @@ class Packs(Protocol):
     Attributes:
         waiting: Saves that wait for their nodes.
         boundaries: Inputs of checkpointed blocks that wait for what their block does.
-        probabilities: Results of log-softmax that wait for what weighs them.
         made: Notes what ops make.
+        steep: Is told of steep functions.
     """
 
     waiting: Waiting
     boundaries: Boundaries
-    probabilities: Probabilities
     made: Made
+    steep: Steep
+
+    def end_forward(self) -> None:
+        """Is called when a backward pass is about to begin."""
 
 
 def function_of(frame: FrameType, prepare: Callable[[FrameType, bool], None]) -> tuple[str | None, bool]:

@@ -28,15 +28,17 @@ from ..autograd.internals import trace_of_now
 from ..autograd.modules import follow, unfollow
 from ..autograd.nodes import op_of
 from ..operators.overwriting import OVERWRITING, hides_its_node
+from ..operators.steep import STEEP
 from ..records import Arguments, Site
 from ..remat.rules import DERIVABLE
 from ..saved.boundaries import DECIDING, LEAVING, Boundaries
 from ..saved.made import Made
-from ..saved.probabilities import ENDING, Probabilities
+from ..saved.probabilities import ENDING
 from ..saved.waiting import Waiting
 from .callers import Packs, function_of, is_of_schedule
 from .rerun import prepare_checkpoint
 from .sites import Frame, Sites
+from .steep import Steep
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
 _NONE: Arguments = ((), _NO_KEYWORDS)
@@ -77,9 +79,10 @@ class Consumers(TorchFunctionMode):
         self._tell: Callable[[str], None] | None = None
         self._waiting: Waiting | None = None
         self._boundaries: Boundaries | None = None
-        self._probabilities: Probabilities | None = None
+        self._end_forward: Callable[[], None] = lambda: None
         self._inner: InnerPasses | None = None
         self._made: Made | None = None
+        self._steep: Steep | None = None
         self._in_charge: Callable[[], bool] = lambda: True
 
     def __enter__(self) -> Consumers:
@@ -116,8 +119,8 @@ class Consumers(TorchFunctionMode):
         if func in _SPECIAL:
             if func is _GRADIENT:
                 return self._differentiate(func, args, kwargs)
-            if func in ENDING and self._probabilities is not None:
-                self._probabilities.close()
+            if func in ENDING:
+                self._end_forward()
             elif func in _ASKING:
                 self._note_input(args)
             else:
@@ -147,6 +150,8 @@ class Consumers(TorchFunctionMode):
             waiting.tell(result)
             if waiting.saves and func in OVERWRITING and hides_its_node(result):
                 waiting.assume(OVERWRITING[func], self._op_at)
+        if func in STEEP and self._steep is not None:
+            self._steep.meet(result)
         return result
 
     def _op_at(self, site: Site | None) -> bool:
@@ -210,14 +215,14 @@ class Consumers(TorchFunctionMode):
             inner: Backward passes that forward runs.
             in_charge: Whether autograd would call our hooks now.
         """
-        self._waiting, self._boundaries, self._probabilities = packs.waiting, packs.boundaries, packs.probabilities
-        self._made, self._inner, self._in_charge = packs.made, inner, in_charge
+        self._waiting, self._boundaries, self._end_forward = packs.waiting, packs.boundaries, packs.end_forward
+        self._made, self._steep, self._inner, self._in_charge = packs.made, packs.steep, inner, in_charge
 
     def release(self) -> None:
         """Lets go of all that was to be told: two objects that hold each other stay for long."""
-        self._waiting = self._boundaries = self._probabilities = self._made = None
+        self._waiting = self._boundaries = self._made = self._steep = None
         self._inner = self._observe = self._hooks = self._tell = None
-        self._in_charge = lambda: True
+        self._in_charge, self._end_forward = lambda: True, lambda: None
 
     def observe(self, run: Callable[..., Any]) -> None:
         """Has an observer run the ops whose results can be rebuilt."""

@@ -41,7 +41,7 @@ from .outweighed import enough, serves
 from .policy import Widths, least_bits, ruled
 from .rules import Rules
 
-_BESIDE = Decision.keep("kept by another save")
+BESIDE = Decision.keep("kept by another save")
 
 
 class Holding:
@@ -154,7 +154,7 @@ class Holding:
         for encoded in held.codes(save.identity):
             if not encoded.code.offloaded_bytes and encoded.owner is not None:
                 decision, freed = encoded.decision, encoded.give_way(region)
-                save.step.ledger.release(encoded.owner, decision, _BESIDE, freed)
+                save.step.ledger.release(encoded.owner, decision, BESIDE, freed)
         kept = Encoded(Exact(region))
         held.keep(save.identity, kept)
         return kept
@@ -217,7 +217,7 @@ class Holding:
         extra = held.charge() if isinstance(held, Derived) else 0
         plain = ledger.plain(save.extent, tensor.untyped_storage())
         decision = held.decision
-        ledger.record(save.place, _BESIDE if decision.codec == "keep" else decision, plain, extra, merged=True)
+        ledger.record(save.place, BESIDE if decision.codec == "keep" else decision, plain, extra, merged=True)
         self.compressed += 1
         save.settle(self._packed(held, save))
 

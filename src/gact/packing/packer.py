@@ -13,9 +13,8 @@ from ..autograd.inner import in_backward
 from ..autograd.internals import DisableTorchFunction, is_wrapped
 from ..autograd.nodes import saving_number
 from ..codecs.base import Code
-from ..codecs.forms import Form
 from ..operators.forms import ATTENTION, LOGARITHMS, form_of
-from ..operators.losses import LOG_PROBABILITIES, Notes
+from ..operators.losses import Notes
 from ..operators.need import VALUE, Need, exact
 from ..records import Decision, Settings, Site
 from ..remat import casts
@@ -43,13 +42,13 @@ from .lossless import lossless
 from .offload import Offload
 from .policy import Widths, need, refusal
 from .rules import Rules
+from .steep import Steep
 
 _SMALL = Decision.keep(SMALL)
 _COMPILED = Need("unknown", why="compiled")
 _ROUTES = exact("input of a checkpointed block that decides something")
 _TABLE = exact("input of a checkpoint")
 _OF_THE_WHOLE = exact("a part of what is coded as a whole")
-_WEIGHED = exact("weighed by probabilities")
 
 
 class Packer:
@@ -71,8 +70,9 @@ class Packer:
         holding: Holds them.
         waiting: Saves of which no node has told yet.
         boundaries: Inputs of checkpointed blocks that may still be running.
-        probabilities: Results of log-softmax of which it is not known yet what weighs them.
+        probabilities: Results of log-softmax that wait for what weighs them.
         made: Storages that this forward pass has made without a gradient.
+        steep: Has exact what a steep function further on reads.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class Packer:
         self._step = 0
         self.waiting = Waiting(self.settle, self.keep, self._assume)
         self.boundaries = Boundaries(self._settle_boundary, self._count_unseen)
-        self.probabilities = Probabilities(self._settle_probabilities)
+        self.probabilities = Probabilities(self.holding.hold)
+        self.steep = Steep(self.holding, consumers.sites)
         self.made = Made(lambda: steps.ledger)
 
     def pack(self, tensor: Tensor) -> Save | Sharded | Kept | Copied:
@@ -119,13 +120,18 @@ class Packer:
         step = self._steps.current()
         if step.number != self._step:
             self._step = step.number
-            self.probabilities.close()
+            self.end_forward()
             self._consumers.begin_step()
             self.small.begin_step()
             self._held.begin_step(step.number)
             if self._offload is not None:
                 self._offload.store.begin_step()
         return step
+
+    def end_forward(self) -> None:
+        """Settles what waits for more ops of the forward pass, and lets go of what is held on to for them."""
+        self.probabilities.close()
+        self.steep.close()
 
     def _pack(self, tensor: Tensor, site: Site | None, step: Step) -> Save | Sharded | Kept | Copied:
         waiting, boundaries = self.waiting, self.boundaries
@@ -252,20 +258,13 @@ class Packer:
             save.shares = not isinstance(node, BackwardCFunction)
             if save.is_local and needed.form:
                 needed = _OF_THE_WHOLE
-            form = None
             if needed.form == ATTENTION:
                 save.again = attended(node, region)
-            elif needed.form:
-                form = form_of(needed.form, node)
+            form = form_of(needed.form, node) if needed.form not in ("", ATTENTION) else None
             if needed.form == LOGARITHMS and form is not None:
                 self.probabilities.add(save, form, cast(Notes, node.metadata))
             else:
-                self.holding.hold(save, needed, form)
-
-    def _settle_probabilities(self, save: Save, form: Form, weighed: bool) -> None:
-        """Holds a result of log-softmax."""
-        with DisableTorchFunction():
-            self.holding.hold(save, _WEIGHED if weighed else LOG_PROBABILITIES, form)
+                self.holding.hold(save, self.steep.needed(save, node, needed), form)
 
     def _settle_boundary(self, save: Save, decided: bool) -> None:
         """Holds an input of a checkpointed block that has run."""
@@ -296,5 +295,6 @@ class Packer:
         """Settles all that waits: the context is left."""
         self.boundaries.end()
         self.probabilities.end()
+        self.steep.close()
         self.waiting.close()
         self._recipes.clear()  # autograd holds the hooks of a graph, and so this object, as long as the graph

@@ -27,9 +27,15 @@ class Sites:
 
     Args:
         model: Its ``named_modules()`` give the module paths; without it class names are used.
+
+    Attributes:
+        shown: Sites at which values were saved that need not be exact for their own node.
+        steep: Those of them that a steep function further on has read.
     """
 
     def __init__(self, model: torch.nn.Module | None) -> None:
+        self.shown: set[Site] = set()
+        self.steep: set[Site] = set()
         self._known: dict[tuple[str, str, int, int], Site] = {}
         self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
         self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)

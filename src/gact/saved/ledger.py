@@ -139,6 +139,21 @@ class Ledger:
             self._sites[site].remove(tally)
         self.record(site, after, moved, 0, merged=True)
 
+    def replace(self, site: Site, before: Decision, after: Decision) -> None:
+        """Takes away one save of a site that was counted once more.
+
+        Args:
+            site: Who saved it.
+            before: What was done with it first.
+            after: As what it was counted again.
+        """
+        tally = self._tally(site, before)
+        tally.count -= 1
+        tally.merged -= tally.merged > 0
+        if not tally.count:
+            self._tally(site, after).plain_bytes += tally.plain_bytes
+            self._sites[site].remove(tally)
+
     def resize(self, site: Site, decision: Decision, more: int) -> None:
         """Counts bytes that a code has gained."""
         self._tally(site, decision).kept_bytes += more

@@ -29,6 +29,11 @@ class Packed:
         self._shares = shares
         held.readers += shares
 
+    def leave(self) -> None:
+        """Reads no more: its save is held otherwise."""
+        self.held.readers -= self._shares
+        self._shares = False
+
     def unpack(self) -> Tensor:
         """A tensor with the size, stride, dtype and device of the saved one; fresh, but for readers that share it."""
         if self._shares and in_backward():

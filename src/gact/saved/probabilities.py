@@ -14,25 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..autograd.internals import DisableTorchFunction
 from ..codecs.forms import Form
-from ..operators.losses import Notes, is_weighed
+from ..operators.losses import LOG_PROBABILITIES, Notes, is_weighed
+from ..operators.need import Need, exact
 from .save import Save
 
 ENDING: frozenset[Any] = frozenset({Tensor.backward, torch.autograd.backward})
 """Functions before which nothing may wait any more."""
 _MOST = 4
+_WEIGHED = exact("weighed by probabilities")
 
 
 class Probabilities:
     """The results of log-softmax of one thread that wait, held weakly: those of a graph that is dropped go with it.
 
     Args:
-        settle: Called with each and its form, and whether it is weighed by what is no label.
+        hold: Called with each, what is needed of it, which is all of it if what weighs it is no label, and its form.
     """
 
-    def __init__(self, settle: Callable[[Save, Form, bool], None]) -> None:
+    def __init__(self, hold: Callable[[Save, Need, Form], None]) -> None:
         self.saves: list[tuple[weakref.ref[Save], Form, Notes]] = []
-        self._settle = settle
+        self._hold = hold
 
     def add(self, save: Save, form: Form, notes: Notes) -> None:
         """Has a result wait; the one that has waited longest waits no more if there are many.
@@ -54,13 +57,14 @@ class Probabilities:
     def end(self) -> None:
         """Settles all that wait for the last time, and lets go of who does."""
         self.close()
-        self._settle = _settle_nothing
+        self._hold = _hold_nothing
 
     def _take(self, reference: weakref.ref[Save], form: Form, notes: Notes) -> None:
         save = reference()
         if save is not None and save.result is None:
-            self._settle(save, form, is_weighed(notes))
+            with DisableTorchFunction():
+                self._hold(save, _WEIGHED if is_weighed(notes) else LOG_PROBABILITIES, form)
 
 
-def _settle_nothing(save: Save, form: Form, weighed: bool) -> None:
-    """In the place of who settles results, once none waits any more."""
+def _hold_nothing(save: Save, needed: Need, form: Form) -> None:
+    """In the place of who holds results, once none waits any more."""

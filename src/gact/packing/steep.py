@@ -1,0 +1,183 @@
+"""What steep functions have exact before them, whose code may have been made already.
+
+NOTE: Later than the code
+A result is saved before the steep function that shows what it needs. So the values of a site that is seen for the first
+time are held on to until a few more have been saved, and where the network holds them itself they are found again: the
+code gives way to them. From then on the site is known, and exact from the start.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from ..autograd.internals import DisableTorchFunction, StorageWeakRef, is_at_hand
+from ..autograd.nodes import saves_of
+from ..codecs.exact import Exact
+from ..operators.need import Need, exact
+from ..operators.steep import MULTIPLYING, looked_at, multiplying_behind, span, steep_nodes
+from ..records import Decision, Site
+from ..saved.encoded import Encoded
+from ..saved.identity import locate
+from ..saved.kept import Kept, Watch
+from ..saved.packed import Packed
+from ..saved.save import Save
+from .holding import BESIDE, Holding
+from .sites import Sites
+
+_WHY = "a steep function reads it"
+_NEED = exact(_WHY)
+_RECENT = 8
+_STEEP = 16.0
+"""So many times as large as the least must the greatest slope be: below, the step of a code is small beside all."""
+_FAR = 256.0
+
+
+class _Released(NamedTuple):
+    """A tensor without its memory, which is found again as long as somebody has it.
+
+    Attributes:
+        save: The save of it.
+        watch: Has its version.
+        storage: Its storage.
+        place: Offset, size and stride in that.
+    """
+
+    save: weakref.ref[Save]
+    watch: Watch
+    storage: StorageWeakRef
+    place: tuple[Any, ...]
+
+    def tensor(self) -> Tensor | None:
+        """The tensor; None if its memory is gone."""
+        storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
+        if storage is None:
+            return None
+        alias = self.watch.alias
+        alias.data = alias.new_empty(0).set_(storage, *self.place)
+        return alias
+
+
+class Steep:
+    """Follows the forward pass of one thread.
+
+    Args:
+        holding: Holds saves.
+        sites: Know which sites steep functions read.
+
+    Attributes:
+        tell: Called with the site of a value of which a code alone is left.
+    """
+
+    def __init__(self, holding: Holding, sites: Sites) -> None:
+        self.tell: Callable[[Site], None] = lambda site: None
+        self._holding = holding
+        self._sites = sites
+        self._recent: list[tuple[weakref.ref[Save], Tensor]] = []
+        self._released: dict[int, _Released] = {}
+
+    def needed(self, save: Save, node: Node, needed: Need) -> Need:
+        """The need of a save whose node is known: exact at a site that a steep function has read.
+
+        Args:
+            save: The save.
+            node: Its node.
+            needed: What the node itself needs.
+        """
+        if needed.kind != "value":
+            return needed
+        site, sites = save.place, self._sites
+        if site in sites.steep:
+            return _NEED
+        if site not in sites.shown:
+            sites.shown.add(site)
+            if node.name() in MULTIPLYING and save.tensor is not None:
+                self._recent.append((weakref.ref(save), save.tensor))
+                if len(self._recent) > _RECENT:
+                    self._release(*self._recent.pop(0))
+        return needed
+
+    def meet(self, result: Any) -> None:
+        """Has all stay exact that a function reads steeply which has just run.
+
+        Args:
+            result: What it gave.
+        """
+        with DisableTorchFunction():
+            for node in steep_nodes(result):
+                behind, sure = multiplying_behind(node)
+                if behind:
+                    self._meet(node, behind, sure)
+
+    def close(self) -> None:
+        """Lets go of all values."""
+        self._recent.clear()
+        self._released.clear()
+
+    def _meet(self, node: Node, behind: list[Node], sure: bool) -> None:
+        saves = [save for each in behind for save in saves_of(each) if type(save) is Save and save.site is not None]
+        saves = [save for save in saves if save.place in self._sites.shown and type(save.result) is Packed]
+        value = _value_of(node) if saves else None
+        if not sure:
+            alike = value.numel() if value is not None else None
+            saves = [save for save in saves if save.layout.size.numel() == alike]
+        if not saves:
+            return
+        steepness = math.inf if value is None else span(node, value)
+        for save in saves:
+            # Elements that were selected or added say nothing of those that were not.
+            alike = value is not None and save.layout.size.numel() == value.numel()
+            if not alike or steepness > _STEEP:
+                self._keep(save, not alike or steepness > _FAR)
+
+    def _keep(self, save: Save, far: bool) -> None:
+        """Has a code give way to its values, if they are still there, and its site be exact from now on."""
+        known = save.place in self._sites.steep
+        self._sites.steep.add(save.place)
+        tensor = self._values(save)
+        if tensor is not None:
+            self._regain(save, tensor)
+        elif far and not known:
+            self.tell(save.place)
+
+    def _regain(self, save: Save, tensor: Tensor) -> None:
+        """Holds a save exactly that is held in a code, whose tensor is at hand again."""
+        packed, place, ledger = save.result, locate(tensor), save.step.ledger
+        if type(packed) is not Packed or place is None or place.identity != save.identity:
+            return
+        held, before = packed.held, packed.held.decision
+        owner = held.owner if type(held) is Encoded else None
+        packed.leave()
+        save.tensor, save.region = tensor, place.region
+        self._holding.leave(save, _WHY)
+        gone = type(held) is Encoded and type(held.code) is Exact and owner is save.site
+        ledger.replace(save.place, BESIDE if gone else before, Decision.keep(_WHY))
+
+    def _release(self, reference: weakref.ref[Save], tensor: Tensor) -> None:
+        place = tensor.storage_offset(), tensor.size(), tensor.stride()
+        storage = StorageWeakRef(tensor.untyped_storage())
+        save = reference()
+        if save is not None:
+            self._released[id(save)] = _Released(reference, Watch(tensor), storage, place)
+
+    def _values(self, save: Save) -> Tensor | None:
+        for reference, tensor in self._recent:
+            if reference() is save:
+                return tensor
+        released = self._released.get(id(save))
+        return released.tensor() if released is not None and released.save() is save else None
+
+
+def _value_of(node: Node) -> Tensor | None:
+    """What tells how steep a node is; None if it cannot be looked at."""
+    slot = looked_at(node)
+    raw = getattr(node, f"_raw_saved_{slot}", None) if slot else None
+    held = None if raw is None else raw.data
+    held = held.result if type(held) is Save else held
+    return held.tensor if type(held) is Kept and is_at_hand(held.tensor) else None
