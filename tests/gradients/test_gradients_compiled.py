@@ -31,6 +31,21 @@ def compiled(kinds, name):
     return model, torch.compile(loss, backend="aot_eager")
 
 
+@KINDS
+def compiled_values_of_one_name():
+    """What is held has names that the graph of backward gives to others: quotients of quotients."""
+    last, x = torch.nn.Linear(32, 2), 4 * torch.randn(64, 32)
+    target = torch.rand(64, 64).softmax(1) / 64
+
+    def loss():
+        h = last(x)
+        near = 1 / (1 + (h[:, None] - h[None]).square().sum(-1)) * (1 - torch.eye(64))
+        return (target * torch.log(target / (near / near.sum() + 1e-9) + 1e-12)).sum()
+
+    torch._dynamo.reset()
+    return last, torch.compile(loss, backend="aot_eager")
+
+
 @KINDS.of("kl_div", "reverse", "entropy")
 def compiled_near_the_optimum(name):
     """What weighs log-probabilities almost cancels against them."""

@@ -139,6 +139,7 @@ class Rebuild:
             if found is None or found not in self._old:
                 with self._backward.inserting_before(self._anchor):
                     found = self._backward.placeholder(node.name)
+                found.target = found.name  # the code reads arguments by target: two of one name would be one value
                 found.meta = dict(node.meta)
             self._passed[node] = found
         return found
