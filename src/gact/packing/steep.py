@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from ..autograd.internals import DisableTorchFunction, StorageWeakRef, is_at_hand
+from ..autograd.internals import StorageWeakRef, is_at_hand, transform_level
 from ..autograd.nodes import saves_of
 from ..codecs.exact import Exact
 from ..operators.need import Need, exact
@@ -93,14 +93,13 @@ class Steep:
         if needed.kind != "value":
             return needed
         site, sites = save.place, self._sites
-        if site in sites.steep:
-            return _NEED
-        if site not in sites.shown:
-            sites.shown.add(site)
-            if node.name() in MULTIPLYING and save.tensor is not None:
-                self._recent.append((weakref.ref(save), save.tensor))
-                if len(self._recent) > _RECENT:
-                    self._release(*self._recent.pop(0))
+        if site in sites.shown:
+            return _NEED if sites.steep and site in sites.steep else needed
+        sites.shown.add(site)
+        if node.name() in MULTIPLYING and save.tensor is not None:
+            self._recent.append((weakref.ref(save), save.tensor))
+            if len(self._recent) > _RECENT:
+                self._release(*self._recent.pop(0))
         return needed
 
     def meet(self, result: Any) -> None:
@@ -109,11 +108,10 @@ class Steep:
         Args:
             result: What it gave.
         """
-        with DisableTorchFunction():
-            for node in steep_nodes(result):
-                behind, sure = multiplying_behind(node)
-                if behind:
-                    self._meet(node, behind, sure)
+        for node in steep_nodes(result):
+            behind, sure = multiplying_behind(node)
+            if behind:
+                self._meet(node, behind, sure)
 
     def close(self) -> None:
         """Lets go of all values."""
@@ -163,7 +161,7 @@ class Steep:
         place = tensor.storage_offset(), tensor.size(), tensor.stride()
         storage = StorageWeakRef(tensor.untyped_storage())
         save = reference()
-        if save is not None:
+        if save is not None and transform_level() is None:  # a transform of torch.func lets no tensor lose its memory
             self._released[id(save)] = _Released(reference, Watch(tensor), storage, place)
 
     def _values(self, save: Save) -> Tensor | None:
@@ -171,7 +169,9 @@ class Steep:
             if reference() is save:
                 return tensor
         released = self._released.get(id(save))
-        return released.tensor() if released is not None and released.save() is save else None
+        if released is None or released.save() is not save or transform_level() is not None:
+            return None
+        return released.tensor()
 
 
 def _value_of(node: Node) -> Tensor | None:
