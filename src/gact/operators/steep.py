@@ -98,7 +98,7 @@ def _functions() -> Iterable[Callable[..., Any]]:
 
 STEEP: frozenset[Any] = frozenset(_functions())
 """Functions of torch after which it is looked what they are steep in."""
-_INSIDE = 12
+_PARTS = 12
 """Nodes of a function that is made of several."""
 
 
@@ -112,7 +112,7 @@ def steep_nodes(result: Any) -> list[Node]:
     if node.name() in _BACK_AT:
         return []
     found, coming = [], [node]
-    for _ in range(_INSIDE):
+    for _ in range(_PARTS):
         if not coming:
             break
         node = coming.pop()
