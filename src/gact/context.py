@@ -165,7 +165,7 @@ class Context:
         inner = steps.inner
         pair = compiled.pair() if compiled.is_possible() else None
         hooks = Hooks(packer.pack, unpack, lambda: notices.give(ASIDE), pair)
-        receiver = compiled.Receiver(packer, consumers, parameters)
+        receiver = compiled.Receiver(packer, consumers, parameters, settings.bits)
         consumers.serve(packer, inner, hooks.in_charge)
         opened.add(consumers.release)
         opened.add(packer.close)

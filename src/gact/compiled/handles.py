@@ -22,6 +22,8 @@ from ..ops.schema import LIBRARY
 
 COUNTED = "counted"
 """Need of a value that is made of integers and truth values alone: it may have a code without loss."""
+TURN = "turn"
+"""Precedes the distance within which what is made of a value turns, and how many values it stands for."""
 _BYTES = 8
 _SCHEMAS = (
     "pack(Tensor x, str site, str need, float plain, bool shared, Tensor? score=None) -> Tensor",
@@ -122,8 +124,9 @@ def pack(x: Tensor, site: str, need: str, plain: float, shared: bool, score: Ten
     Args:
         x: The value.
         site: Module, op, call and slot, divided by ``|``.
-        need: ``"value"``, a least width such as ``"value 8"``, or ``"exact"``; ``COUNTED`` in the place of value;
-            ``"_log_softmax 1"`` for what log-softmax gave over that dimension.
+        need: ``"value"``, a least width such as ``"value 8"``, that, a distance within which what is made of it turns
+            and how many values it stands for (``"value 6 turn 0.5 3"``), or ``"exact"``; ``COUNTED`` in the place of
+            value; ``"_log_softmax 1"`` for what log-softmax gave over that dimension.
         plain: Bytes that plain compiled code would hold for each byte of the value.
         shared: Whether the value is an input or a result of the compiled code, which others may save as well.
         score: Square of the largest score of attention over five; above 1 the value is exact.

@@ -22,6 +22,7 @@ from . import handles  # noqa: F401 - registers the operators
 from .choice import Choice
 from .joint import Joint
 from .rebuild import Rebuild
+from .shared import Sharing
 from .values import is_symbol, tensor_of
 from .written import write_out
 
@@ -130,7 +131,7 @@ def edit(forward: fx.Graph, backward: fx.Graph, outputs: int, static: list[int])
     for node in joint.saved:
         if tensor_of(node) is None and not is_symbol(node):
             raise TypeError(f"{node.name} is saved, of which torch says {type(node.meta.get('val')).__name__}")
-    return (forward, backward) if Rebuild(joint, Choice(joint).plan).run() else None
+    return (forward, backward) if Rebuild(joint, Sharing(Choice(joint)).run()).run() else None
 
 
 def _warn(message: str) -> None:

@@ -50,5 +50,6 @@ def wider(known: Need | None, need: Need) -> Need:
         return need
     if known.kind != "value":
         return known
-    form = known.form or need.form
-    return replace(need, min_bits=max(known.min_bits, need.min_bits), form=form)
+    form, turn = known.form or need.form, min(known.turn or need.turn, need.turn or known.turn)
+    bits, times = max(known.min_bits, need.min_bits), max(known.times, need.times)
+    return replace(need, min_bits=bits, form=form, turn=turn, times=times)

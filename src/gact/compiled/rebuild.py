@@ -14,7 +14,7 @@ from torch import fx
 
 from ..operators.aten import MAGNITUDES
 from ..operators.need import Need
-from .handles import COUNTED
+from .handles import COUNTED, TURN
 from .joint import Joint, Reading
 from .places import Places
 from .plan import Plan
@@ -272,6 +272,7 @@ def _word(need: Need, counted: bool) -> str:
         return need.form
     word = COUNTED if counted else "value"
     word = f"{word} {need.min_bits}" if need.min_bits > 1 else word
+    word = f"{word} {TURN} {need.turn:.6g} {need.times}" if need.turn else word
     return f"{word} {MAGNITUDES}" if need.form == MAGNITUDES else word
 
 

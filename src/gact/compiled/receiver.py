@@ -20,6 +20,7 @@ from ..packing.consumers import Consumers
 from ..packing.lossless import lossless
 from ..packing.packer import Packer
 from ..records import Decision, Site
+from ..saved.held import WIDEST
 from ..saved.identity import locate
 from ..saved.kept import Kept
 from ..saved.ledger import extent_of
@@ -79,10 +80,12 @@ class Receiver:
         packer: Packs what code saves that is not compiled.
         consumers: Tells which module is running.
         parameters: Tells weights from activations.
+        bits: Average width of a code.
     """
 
-    def __init__(self, packer: Packer, consumers: Consumers, parameters: Parameters) -> None:
+    def __init__(self, packer: Packer, consumers: Consumers, parameters: Parameters, bits: float) -> None:
         self._packer, self._consumers, self._parameters = packer, consumers, parameters
+        self._bits = int(bits)
         self._sites: dict[tuple[str, str], Site] = {}
 
     def pack(self, x: Tensor, site: str, need: str, plain: float, shared: bool, score: Tensor | None) -> Value:
@@ -121,7 +124,7 @@ class Receiver:
             holding.leave(save, found.why)
         else:
             is_looked_at = is_data or need.startswith(handles.COUNTED)
-            holding.hold(save, lossless(place.region, is_looked_at) or _need(need, is_data))
+            holding.hold(save, lossless(place.region, is_looked_at) or _need(need, is_data, self._bits))
         return save
 
     def note(self, kept: Sequence[Tensor], sites: str, parameters: int) -> Step:
@@ -149,8 +152,12 @@ class Receiver:
         return site
 
 
-def _need(text: str, is_data: bool) -> Need:
-    kind, *bits = text.removesuffix(f" {MAGNITUDES}").split()
+def _need(text: str, is_data: bool, usual: int) -> Need:
+    word, _, shared = text.removesuffix(f" {MAGNITUDES}").partition(handles.TURN)
+    kind, *bits = word.split()
     assert kind in ("value", handles.COUNTED), "what is exact has a code without loss"
     need = replace(VALUE, min_bits=int(bits[0]) if bits else 1)
-    return replace(need, prior_bits=8) if is_data else need
+    if shared:
+        turn, times = shared.split()
+        need = replace(need, turn=float(turn), prior_bits=min(int(times) * usual, WIDEST))
+    return replace(need, prior_bits=WIDEST) if is_data else need

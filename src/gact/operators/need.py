@@ -33,6 +33,7 @@ class Need:
             outweighs the row, it grows from layer to layer. 0 if it takes none.
         turn: Distance within which what backward reads of the value goes a good part of the way from one number to
             another, where it stays: the steps of codes may not be many times as wide. 0 if there is none.
+        times: How many values it stands for in compiled code, whose bits it has together.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Need:
     form: str = ""
     row: int = 0
     turn: float = 0.0
+    times: int = 1
 
 
 Chooser = Callable[[Node, Tensor], Need]
