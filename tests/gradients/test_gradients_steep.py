@@ -238,3 +238,20 @@ def test_nothing_is_held_on_to_after_the_step():
         gc.collect()
         alive = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.shape == (128, 64)]
         assert not alive
+
+
+def test_a_first_step_holds_on_to_few_values_where_they_take_more_than_all_it_holds():
+    shape = (64, 63)
+
+    def alive():
+        gc.collect()
+        return {each.data_ptr() for each in gc.get_objects() if type(each) is torch.Tensor and each.shape == shape}
+
+    c = gact.Compressor(bits=1, min_bytes=0, group_size=64)
+    h = torch.randn(shape, requires_grad=True)
+    before, most = alive(), 0
+    with c:
+        for _ in range(10):
+            h = torch.sigmoid(h)
+            most = max(most, len(alive() - before))
+    assert most <= 5

@@ -33,7 +33,8 @@ from .sites import Sites
 
 _WHY = "a steep function reads it"
 _NEED = exact(_WHY)
-_RECENT = 8
+_RECENT, _FEW = 8, 5
+"""Values that are held on to at most, and how many even where they take more than all that the step holds."""
 _STEEP = 16.0
 """So many times as large as the least must the greatest slope be: below, the step of a code is small beside all."""
 _FAR = 256.0
@@ -98,9 +99,13 @@ class Steep:
         sites.shown.add(site)
         if node.name() in MULTIPLYING and save.tensor is not None:
             self._recent.append((weakref.ref(save), save.tensor))
-            if len(self._recent) > _RECENT:
+            while self._are_many(save.step.ledger.kept_bytes):
                 self._release(*self._recent.pop(0))
         return needed
+
+    def _are_many(self, held: int) -> bool:
+        recent = self._recent
+        return len(recent) > _RECENT or (len(recent) > _FEW and sum(each.nbytes for _, each in recent) > held)
 
     def meet(self, result: Any) -> None:
         """Has all stay exact that a function reads steeply which has just run.
