@@ -83,8 +83,17 @@ def _steep_in(node: fx.Node) -> Iterator[fx.Node]:
     if name == "pow" and not (isinstance(node.args[1], (int, float)) and node.args[1] < 1 and node.args[1] != 0):
         return
     argument = node.args[1 if name in _SECOND else 0]
-    if isinstance(argument, fx.Node) and is_float(argument):
+    if isinstance(argument, fx.Node) and is_float(argument) and not _is_away(name, argument):
         yield argument
+
+
+def _is_away(name: str, argument: fx.Node) -> bool:
+    """Whether 1 more than an exponential is meant, which is far from any pole: SiLU and softplus are spelled so."""
+    if name == "log1p":
+        return _name(argument) == "exp"
+    parts = argument.args[:2] if _name(argument) == "add" else ()
+    is_exponential = any(isinstance(each, fx.Node) and _name(each) == "exp" for each in parts)
+    return is_exponential and any(each == 1 for each in parts)
 
 
 def _read_behind(node: fx.Node, argument: fx.Node) -> Iterator[fx.Node]:
