@@ -112,7 +112,7 @@ class Receiver:
         save.site, save.is_data = site, is_data
         save.extent = extent_of(x) if shared and plain else (-1 - number, int(plain * x.nbytes))
         save.doubled = in_backward() and step.inner.is_reading()
-        save.is_part = not shared
+        save.is_part = save.is_internal = not shared
         holding = self._packer.holding
         if x.nbytes < self._packer.small.bytes:
             holding.leave(save, "small")

@@ -132,7 +132,7 @@ class Holding:
         assert tensor is not None
         storage = tensor.untyped_storage()
         if save.is_part:
-            copied = Copied(tensor, step)
+            copied = Copied(tensor, step, watched=not save.is_internal)
             step.ledger.record(site, decision, step.ledger.plain(save.extent, storage), copied.nbytes)
             save.settle(copied)
             return

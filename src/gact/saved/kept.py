@@ -74,17 +74,18 @@ class Copied:
     Args:
         tensor: The tensor as saved.
         step: The step it belongs to; without one the copy is a source of rebuilt tensors.
+        watched: Whether a change of the tensor since is an error, as in plain training.
     """
 
     __slots__ = ("__weakref__", "_charged", "_copy", "_layout", "_watch", "source", "step")
 
-    def __init__(self, tensor: Tensor, step: Step | None) -> None:
+    def __init__(self, tensor: Tensor, step: Step | None, watched: bool = True) -> None:
         located = region_of(tensor)
         region = tensor if located is None else located[0]
         self._layout = None if located is None else located[1]
         self._copy = region.detach().clone()
         self.source = StorageWeakRef(tensor.untyped_storage())
-        self._watch = None if step is None else Watch(tensor)
+        self._watch = Watch(tensor) if watched and step is not None else None
         self._charged = False
         self.step = step
 

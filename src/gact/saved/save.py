@@ -42,6 +42,7 @@ class Save:
         extent: What plain autograd keeps because of it.
         site: Where in the network it is saved; None until the node tells.
         frame: The module that was running.
+        is_internal: Whether it is compiled code's own, which writes to its memory again when it is done with it.
         is_part: Whether keeping the tensor would keep a storage that is much larger.
         asks: Whether the tensor needs a gradient; set for inputs of checkpointed blocks.
         doubled: Whether a backward pass inside of forward saves it.
@@ -64,6 +65,7 @@ class Save:
         "frame",
         "identity",
         "is_data",
+        "is_internal",
         "is_local",
         "is_part",
         "layout",
@@ -98,7 +100,7 @@ class Save:
         self.shares = False
         self.middle: float | None = None
         self.is_data: bool
-        self.is_local = False
+        self.is_internal = self.is_local = False
         self.source: Place | None = None
         self.again: Held | None = None
 
