@@ -240,8 +240,8 @@ def test_nothing_is_held_on_to_after_the_step():
         assert not alive
 
 
-def test_a_first_step_holds_on_to_few_values_where_they_take_more_than_all_it_holds():
-    shape = (64, 63)
+def test_a_first_step_holds_on_to_little():
+    shape = (512, 1023)
 
     def alive():
         gc.collect()
@@ -254,4 +254,4 @@ def test_a_first_step_holds_on_to_few_values_where_they_take_more_than_all_it_ho
         for _ in range(10):
             h = torch.sigmoid(h)
             most = max(most, len(alive() - before))
-    assert most <= 5
+    assert most <= 1

@@ -26,6 +26,7 @@ from ..records import Decision, Site
 from ..saved.encoded import Encoded
 from ..saved.identity import locate
 from ..saved.kept import Kept, Watch
+from ..saved.ledger import Ledger
 from ..saved.packed import Packed
 from ..saved.save import Save
 from .holding import BESIDE, Holding
@@ -33,8 +34,10 @@ from .sites import Sites
 
 _WHY = "a steep function reads it"
 _NEED = exact(_WHY)
-_RECENT, _FEW = 8, 5
-"""Values that are held on to at most, and how many even where they take more than all that the step holds."""
+_RECENT = 8
+"""Values that are held on to at most."""
+_SHARE, _LITTLE = 8, 2**20
+"""All but the last take no more than so little of what plain autograd holds, or so many bytes."""
 _STEEP = 16.0
 """So many times as large as the least must the greatest slope be: below, the step of a code is small beside all."""
 _FAR = 256.0
@@ -99,13 +102,16 @@ class Steep:
         sites.shown.add(site)
         if node.name() in MULTIPLYING and save.tensor is not None:
             self._recent.append((weakref.ref(save), save.tensor))
-            while self._are_many(save.step.ledger.kept_bytes):
+            while self._are_many(save.step.ledger):
                 self._release(*self._recent.pop(0))
         return needed
 
-    def _are_many(self, held: int) -> bool:
+    def _are_many(self, ledger: Ledger) -> bool:
         recent = self._recent
-        return len(recent) > _RECENT or (len(recent) > _FEW and sum(each.nbytes for _, each in recent) > held)
+        if not 1 < len(recent) <= _RECENT:
+            return len(recent) > _RECENT
+        size = sum(tensor.nbytes for _, tensor in recent)
+        return size > _LITTLE and size > ledger.plain_bytes // _SHARE
 
     def meet(self, result: Any) -> None:
         """Has all stay exact that a function reads steeply which has just run.
