@@ -104,7 +104,7 @@ class Choice:
                 continue
             if not is_float(node) and tensor_of(node) is not None:
                 continue  # discrete values come next
-            roots = [each for each in self.roots(node) if is_float(each)]
+            roots = [each for each in self.roots(node) if is_float(each) and not self._joint.is_free(each)]
             alone = tensor_of(node) is not None and numel(node) < sum(map(numel, roots))
             for each in [node] if alone else self.roots(node):
                 self._keep(each, "small" if is_small(each) and need.kind == "value" else need.why or "small")

@@ -17,15 +17,14 @@ from torch import Tensor, fx
 from ..autograd.internals import OpOverload
 from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of, need_of_argument
 from ..operators.need import Need, exact
+from .bends import SHAPED, bent
+from .states import states_of
 from .values import is_float, is_small, is_symbol, tensor_of
 
 _GRADIENT = exact("returned as a gradient")
 _UNKNOWN = exact("no operator of aten")
+_BENT = exact("backward bends it")
 _CHEAP = VIEWS | FACTORS | TERMS | {"full", "neg", "where", "logical_not"}
-
-
-SHAPED = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
-"""Of their argument they read the size alone."""
 
 
 class Reading:
@@ -54,7 +53,8 @@ class Joint:
         static: Positions of those inputs of forward that are parameters or buffers.
 
     Attributes:
-        saved: What forward saves for backward, in order.
+        saved: What forward saves for backward, in order, states of generators left out.
+        states: The inputs of backward by which states of random number generators come, by node of forward.
         twin: Nodes of the forward graph, by the node of backward that computes the same.
         readings: What backward reads of them, in order.
     """
@@ -62,7 +62,9 @@ class Joint:
     def __init__(self, forward: fx.Graph, backward: fx.Graph, outputs: int, static: Iterable[int]) -> None:
         self.forward, self.backward = forward, backward
         results: Any = forward.output_node().args[0]
-        self.results, self.saved = list(results[:outputs]), list(results[outputs:])
+        self.states = states_of(results[outputs:], backward.find_nodes(op="placeholder"))
+        self.results = list(results[:outputs])
+        self.saved = [node for node in results[outputs:] if node not in self.states]
         inputs = forward.find_nodes(op="placeholder")
         self.inputs = set(inputs)
         self._first = next(node for node in forward.nodes if node.op != "placeholder")
@@ -78,7 +80,7 @@ class Joint:
                 self._known.setdefault(self._key(node.target, node.args, node.kwargs), node)
         self._write()
         self._gather()
-        self.readings = list(self._read())
+        self.readings = self._read()
 
     def is_static(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a buffer."""
@@ -200,14 +202,23 @@ class Joint:
         node.meta = {"val": fake}
         return node
 
-    def _read(self) -> Iterator[Reading]:
-        for node in self.backward.nodes:
-            if node in self.twin or node.op == "placeholder":
-                continue
-            for name, argument in _arguments(node):
-                if argument in self.twin:
-                    need = _need(node, name)
-                    yield Reading(self.twin[argument], node, argument, need)
+    def _read(self) -> list[Reading]:
+        """Readings, exact where backward is not linear in what the reader gives."""
+        found = [
+            Reading(self.twin[argument], node, argument, _need(node, name))
+            for node in self.backward.nodes
+            if node not in self.twin
+            for name, argument in _arguments(node)
+            if argument in self.twin
+        ]
+        known = {*self.twin, *self.states.values()}
+        gradients = [node for node in self.backward.find_nodes(op="placeholder") if node not in known]
+        readers = {each.reader for each in found if each.need.kind == "value" and is_float(each.node)}
+        bends = bent(self.backward, gradients, readers)
+        for reading in found:
+            if reading.need.kind == "value" and reading.reader in bends:
+                reading.need = _BENT
+        return found
 
 
 def _need(node: fx.Node, name: str) -> Need:

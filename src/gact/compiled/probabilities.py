@@ -14,7 +14,8 @@ from torch import fx
 from ..operators.aten import name_of
 from ..operators.losses import LOG_PROBABILITIES
 from ..operators.need import Need
-from .joint import SHAPED, Joint, Reading
+from .bends import SHAPED
+from .joint import Joint, Reading
 from .values import can_be_coded, tensor_of
 
 LOGARITHM = "_log_softmax"

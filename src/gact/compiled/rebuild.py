@@ -19,6 +19,7 @@ from .joint import Joint, Reading
 from .places import Places
 from .plan import Plan
 from .probabilities import LOGARITHM
+from .states import STATE
 from .values import is_symbol, nbytes, tensor_of
 
 _ops = torch.ops.gact
@@ -43,7 +44,8 @@ class Rebuild:
         self._inputs = {node.name: node for node in self._backward.find_nodes(op="placeholder")}
         saved = {node.name for node in joint.saved}
         self._old = [node for name, node in self._inputs.items() if name in saved]
-        others = [node for name, node in self._inputs.items() if name not in saved]
+        states = set(joint.states.values())
+        others = [node for name, node in self._inputs.items() if name not in saved and node not in states]
         self._first = next(node for node in self._backward.nodes if node.op != "placeholder")
         self._anchor = others[0] if others else self._first
         self._have: dict[fx.Node, tuple[int, fx.Node]] = {}
@@ -51,7 +53,6 @@ class Rebuild:
         self._places_of = {node: place for place, node in enumerate(self._backward.nodes)}
         self._passed: dict[fx.Node, fx.Node] = {}
         self._handles: dict[fx.Node, fx.Node] = {}
-        self._unread: set[fx.Node] = set(joint.saved)
         self._scores = _scores(joint)
 
     def run(self) -> bool:
@@ -60,6 +61,8 @@ class Rebuild:
             self._replace(reading)
         if not self._passed:
             return False
+        for node, state in self._joint.states.items():
+            self._passed[node], self._plan.kept[node] = state, STATE
         self._clear()
         self._account()
         self._arrange()

@@ -132,6 +132,7 @@ class Receiver:
         with DisableTorchFunction():
             step = self._packer.current()
             step.ledger.parameter_saves += parameters
+            self._packer.saves += len(kept)
             for tensor, line in zip(kept, sites.splitlines(), strict=True):
                 site, _, reason = line.rpartition("|")
                 if self._parameters.owns(tensor):
