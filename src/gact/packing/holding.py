@@ -206,7 +206,9 @@ class Holding:
         normalised = needed.form == "normalised" and (transform is not None or derived.bits < needed.prior_bits)
         if region is not None and (recipe.is_doubtful or normalised):
             bits, under = self._controller.width(save.place, needed), transform if normalised else None
-            if is_drowned(derived, region, bits, self._settings.group_size, under):
+            size = self._settings.group_size
+            own = partial(quantized, region, group_size=size, seed=0, transform=None) if recipe.is_uneven else None
+            if is_drowned(derived, region, bits, size, under, own):
                 return None
         self._held.add_value(save.identity, derived)
         return derived

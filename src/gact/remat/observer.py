@@ -24,7 +24,7 @@ from ..saved.straight import straightened
 from . import rules
 from .curves import checked
 from .recipes import Later, Link, Recipes, link_to
-from .shrunk import is_shrunk, reach
+from .shrunk import is_shrunk, is_uneven, reach
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -82,7 +82,7 @@ class Observer:
         places = None if making is None else self._places(making.sources)
         reached = None
         if making is not None and places is not None and making.inplace:
-            reached = reach(making.rebuild.slope, making.sources)
+            reached = reach(making.rebuild.slope, making.sources, making.rebuild.kind)
         self._recipes.last_mask = None
         result = self._op(func, args, kwargs)
         if making is not None and places is not None and self._is_of_interest(result):
@@ -174,7 +174,10 @@ class Observer:
         found = [link for link in links if link is not None]
         if len(found) == len(links):
             shrinks = _shrinks(making, found, result, reached)
-            self._recipes.add(place.identity, making.rebuild, found, result, shrinks)
+            uneven = making.rebuild.kind == "product" and (
+                shrinks or is_uneven(making.sources, [each.target for each in found])
+            )
+            self._recipes.add(place.identity, making.rebuild, found, result, shrinks, uneven)
 
     def _link(self, source: Tensor, place: Place | None, result: Tensor, form: str) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
@@ -199,7 +202,7 @@ def _shrinks(making: rules.Making, links: list[Link], result: Tensor, reached: l
     if isinstance(first, Encoded) and first.bent() is not None:
         return False  # far below zero its rounding is small, and above the result is as large
     if reached is None:
-        reached = reach(making.rebuild.slope, making.sources)
+        reached = reach(making.rebuild.slope, making.sources, making.rebuild.kind)
     return is_shrunk(reached, targets, result)
 
 

@@ -45,12 +45,14 @@ class Recipe:
         result: The tensor.
         stride: Stride in which it is rebuilt, if that is not its own.
         shrinks: Whether it lies in a far smaller range than a source.
+        uneven: Whether an exact factor has elements of very different sizes.
 
     Attributes:
         is_doubtful: Whether rounding may have drowned it, or what it is made of.
+        is_uneven: Whether it may have drowned a few groups.
     """
 
-    __slots__ = ("_derived", "_links", "_rebuild", "is_doubtful", "is_later", "made", "storage")
+    __slots__ = ("_derived", "_links", "_rebuild", "is_doubtful", "is_later", "is_uneven", "made", "storage")
 
     def __init__(
         self,
@@ -59,10 +61,11 @@ class Recipe:
         result: Tensor,
         stride: tuple[int, ...] | None = None,
         shrinks: bool = False,
+        uneven: bool = False,
     ) -> None:
-        self.is_doubtful: bool = shrinks or any(
-            type(each.target) is Recipe and each.target.is_doubtful for each in links
-        )
+        behind = [each.target for each in links if type(each.target) is Recipe]
+        self.is_uneven: bool = uneven or any(each.is_uneven for each in behind)
+        self.is_doubtful: bool = shrinks or self.is_uneven or any(each.is_doubtful for each in behind)
         self._rebuild = rebuild
         self._links = links
         self._derived: weakref.ref[Derived] | None = None
@@ -190,13 +193,19 @@ class Recipes:
         return self._steps.ledger
 
     def add(
-        self, identity: Identity, rebuild: Rebuild, links: Sequence[Link], result: Tensor, shrinks: bool = False
+        self,
+        identity: Identity,
+        rebuild: Rebuild,
+        links: Sequence[Link],
+        result: Tensor,
+        shrinks: bool = False,
+        uneven: bool = False,
     ) -> None:
         """Notes how a tensor was made, unless the chain behind it is too long, or bends rounded values too much."""
         if self._number != self._steps.count:
             self._number = self._steps.count
             self.clear()
-        recipe = Recipe(rebuild, links, result, shrinks=shrinks)
+        recipe = Recipe(rebuild, links, result, shrinks=shrinks, uneven=uneven)
         if recipe.depth <= DEEPEST and recipe.is_unbiased:
             self._known[identity] = recipe
             self._storages.add(identity[0])
