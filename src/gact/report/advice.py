@@ -152,10 +152,11 @@ def _gain(report: Figures, model: nn.Module | None) -> Iterator[Advice]:
     free = _free_bytes(model)
     fits = free is not None and free > _FITS * report.plain_bytes
     beside = f" Training would fit without gact: {mebibytes(free)} MiB are free." if fits and free is not None else ""
+    gain = f"{mebibytes(saved)} MiB are saved" if saved >= 0 else f"gact holds {mebibytes(-saved)} MiB more than plain"
+    peak = "hardly lower" if saved >= 0 else "not lower"
     yield Advice(
         "peak",
-        f"{mebibytes(saved)} MiB are saved where weights and their gradients take {mebibytes(fixed)} MiB: the peak is "
-        f"hardly lower.{beside}",
+        f"{gain} where weights and their gradients take {mebibytes(fixed)} MiB: the peak is {peak}.{beside}",
         "Train without gact, or with a larger batch." if fits else "Take a larger batch, or shard or freeze weights.",
     )
 

@@ -99,9 +99,19 @@ class Ledger:
             self._addresses.add(storage)
         return size
 
-    def keep(self, site: Site, decision: Decision, extent: Extent, storage: UntypedStorage) -> None:
-        """Adds one save of a tensor that is kept as it is."""
-        plain, kept = self.plain(extent, storage), self._kept.add(extent, storage)
+    def keep(
+        self, site: Site, decision: Decision, extent: Extent, storage: UntypedStorage, before: Extent | None = None
+    ) -> None:
+        """Adds one save of a tensor that is kept as it is.
+
+        Args:
+            site: Who saved it.
+            decision: Why it is kept.
+            extent: What ``extent_of`` gave for it.
+            storage: Its storage.
+            before: What plain autograd keeps in its place; None for the same.
+        """
+        plain, kept = self.plain(before or extent, storage), self._kept.add(extent, storage)
         self.record(site, decision, plain, kept, merged=not kept and extent[1] > 0)
 
     def keep_parts(self, site: Site, decision: Decision, parts: list[Tensor], made: Container[int] = ()) -> None:
