@@ -20,11 +20,16 @@ _NEED = exact("a steep function reads it")
 _MOST = 256
 """Nodes behind one steep function that are looked at."""
 
+_MATRIX_FUNCTIONS_TEXT = """
+    _linalg_det _linalg_eigh _linalg_slogdet _linalg_solve_ex _linalg_svd cholesky cholesky_inverse cholesky_solve
+    linalg_cholesky_ex linalg_eig linalg_inv_ex linalg_lstsq linalg_lu_factor_ex linalg_lu_solve linalg_pinv
+    linalg_solve_triangular triangular_solve
+"""
 _LOGARITHMS_TEXT = """
     binary_cross_entropy digamma lgamma log log10 log1p log2 logit special_entr special_xlog1py xlogy
 """
 _POLES_TEXT = """
-    acos asin atanh div erfinv pow reciprocal rsqrt special_ndtri sqrt
+    acos asin atan2 atanh div erfinv pow reciprocal rsqrt special_ndtri sqrt
 """
 _OWN_TEXT = """
     _safe_softmax _softmax elu exp exp2 expm1 sigmoid softplus tanh
@@ -40,8 +45,10 @@ _THROUGH_TEXT = """
 _LOGARITHMS, _POLES, _OWN, _SUMS = (
     frozenset(text.split()) for text in (_LOGARITHMS_TEXT, _POLES_TEXT, _OWN_TEXT, _SUMS_TEXT)
 )
+_MATRIX_FUNCTIONS = frozenset(_MATRIX_FUNCTIONS_TEXT.split())
+_SUMMING = _LOGARITHMS | _MATRIX_FUNCTIONS
 _THROUGH = VIEWS | frozenset(_THROUGH_TEXT.split())
-_SECOND = frozenset({"div", "special_xlog1py", "xlogy"})
+_SECOND = frozenset({"cholesky_solve", "div", "special_xlog1py", "triangular_solve", "xlogy"})
 """Functions that are steep in their second argument."""
 _BOUNDED = frozenset({"exp", "exp2", "sigmoid"})
 _MATRICES = frozenset({"bmm", "dot", "mm", "mv"})
@@ -59,8 +66,8 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
         if reading.need.kind != "shape" or not can_be_coded(reading.node):
             needs[reading.node] = both(needs.get(reading.node), reading)
     added = set(joint.added)
-    steep = {node: argument for node in joint.forward.nodes if node not in added for argument in _steep_in(node)}
-    multiplying = {_bare(each) for node, argument in steep.items() for each in _read_behind(node, argument)}
+    steep = [(node, argument) for node in joint.forward.nodes if node not in added for argument in _steep_in(node)]
+    multiplying = {_bare(each) for node, argument in steep for each in _read_behind(node, argument)}
     if multiplying:
         forward = _before(joint.results)
         for node, need in needs.items():
@@ -78,13 +85,13 @@ def _name(node: fx.Node) -> str:
 def _steep_in(node: fx.Node) -> Iterator[fx.Node]:
     """The argument that a node is steep in, if there is one."""
     name = _name(node)
-    if name not in _LOGARITHMS | _POLES:
+    if name not in _SUMMING | _POLES:
         return
     if name == "pow" and not (isinstance(node.args[1], (int, float)) and node.args[1] < 1 and node.args[1] != 0):
         return
-    argument = node.args[1 if name in _SECOND else 0]
-    if isinstance(argument, fx.Node) and is_float(argument) and not _is_away(name, argument):
-        yield argument
+    for argument in node.args[:2] if name == "atan2" else node.args[1:2] if name in _SECOND else node.args[:1]:
+        if isinstance(argument, fx.Node) and is_float(argument) and not _is_away(name, argument):
+            yield argument
 
 
 def _is_away(name: str, argument: fx.Node) -> bool:
@@ -98,7 +105,10 @@ def _is_away(name: str, argument: fx.Node) -> bool:
 
 def _read_behind(node: fx.Node, argument: fx.Node) -> Iterator[fx.Node]:
     """The values by which backward multiplies the gradient of a steep node."""
-    sums = _name(node) in _LOGARITHMS
+    sums = _name(node) in _SUMMING
+    if _name(node) in _MATRIX_FUNCTIONS:
+        # Backward multiplies with its results, and those of one that gives several are taken from it.
+        yield from (node, *(each for each in node.users if _name(each) == "getitem"), *node.all_input_nodes)
     found = list(_behind(argument, sums))
     yield from found
     if found and _name(node) == "div" and isinstance(node.args[0], fx.Node):

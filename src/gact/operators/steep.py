@@ -7,6 +7,8 @@ and the two cancel. Codes have one step for all numbers of a group, so of a smal
 cancels. So what lies behind a steep function by selecting and linear ops stays exact. Logarithms look through sums and
 matrix products too. Divisions and roots do not: the greatest of a row is part of its sum, of its norm and of the sum
 of its exponentials, which are then far from the pole wherever the greatest is not small.
+Functions of matrices (inverses, solutions, factors, determinants) multiply the gradient by the condition number. They
+look as far as logarithms do.
 """
 
 from __future__ import annotations
@@ -31,7 +33,18 @@ _POLES = """
     AcosBackward0 AsinBackward0 AtanhBackward0 ErfinvBackward0 ReciprocalBackward0 RsqrtBackward0 SpecialNdtriBackward0
     SqrtBackward0
 """
+_MATRIX_FUNCTIONS = """
+    CholeskyBackward0 CholeskyInverseBackward0 LinalgCholeskyExBackward0 LinalgDetBackward0 LinalgEigBackward0
+    LinalgEighBackward0 LinalgInvExBackward0 LinalgLstsqBackward0 LinalgLuFactorExBackward0 LinalgLuSolveBackward0
+    LinalgPinvBackward0 LinalgSlogdetBackward0 LinalgSolveExBackward0 LinalgSolveTriangularBackward0
+    LinalgSvdBackward0
+"""
+"""Their gradient is multiplied by the condition number, in the directions where the matrix is small."""
 _BACK_AT = {
+    **dict.fromkeys(_MATRIX_FUNCTIONS.split(), 0),
+    "CholeskySolveBackward0": 1,
+    "TriangularSolveBackward0": 1,
+    "Atan2Backward0": 0,
     **dict.fromkeys(_LOGARITHMS.split(), 0),
     **dict.fromkeys(_POLES.split(), 0),
     "XlogyBackward0": 1,
@@ -42,7 +55,10 @@ _BACK_AT = {
 }
 """Which argument each is steep in."""
 _DIVISIONS = frozenset({"AddcdivBackward0", "DivBackward0"})
-_SUMMING = frozenset([*_LOGARITHMS.split(), "XlogyBackward0", "SpecialXlog1PyBackward0"])
+_OF_MATRICES = frozenset([*_MATRIX_FUNCTIONS.split(), "CholeskySolveBackward0", "TriangularSolveBackward0"])
+_SUMMING = _OF_MATRICES.union(_LOGARITHMS.split(), ["XlogyBackward0", "SpecialXlog1PyBackward0"])
+_BOTH = frozenset({"Atan2Backward0"})
+"""Steep in their second argument too."""
 
 _OWN = """
     CeluBackward0 EluBackward0 Exp2Backward0 ExpBackward0 Expm1Backward0 MaskedSoftmaxBackward0 PowBackward2
@@ -79,9 +95,14 @@ _ON_THE_WAY = _numbered(_THROUGH) | {"CopySlices"}
 _SUMMED = _numbered(_SUMS)
 
 _OF_TENSORS = """
-    acos addcdiv arccos arcsin arctanh asin atanh digamma div divide erfinv float_power lgamma log log10 log1p log2
-    logit pow reciprocal rsqrt sqrt true_divide xlogy __div__ __idiv__ __ipow__ __itruediv__ __pow__ __rdiv__
-    __rtruediv__ __truediv__
+    acos addcdiv arccos arcsin arctan2 arctanh asin atan2 atanh cholesky cholesky_inverse cholesky_solve det digamma
+    div divide erfinv float_power inverse lgamma log log10 log1p log2 logdet logit lu_solve pinverse pow reciprocal
+    rsqrt slogdet sqrt svd triangular_solve true_divide xlogy __div__ __idiv__ __ipow__ __itruediv__ __pow__
+    __rdiv__ __rtruediv__ __truediv__
+"""
+_LINALG = """
+    cholesky cholesky_ex cond det eig eigh eigvals eigvalsh inv inv_ex lstsq lu_factor lu_factor_ex lu_solve
+    matrix_norm matrix_power pinv slogdet solve solve_ex solve_triangular svd svdvals tensorinv tensorsolve
 """
 _SPECIAL = "digamma entr erfinv gammaln log1p logit ndtri psi xlog1py xlogy"
 
@@ -92,6 +113,7 @@ def _functions() -> Iterable[Callable[..., Any]]:
             for each in (name, f"{name}_"):
                 if hasattr(place, each):
                     yield getattr(place, each)
+    yield from (getattr(torch.linalg, name) for name in _LINALG.split())
     yield from (getattr(torch.special, name) for name in _SPECIAL.split())
     yield from (F.binary_cross_entropy, F.gaussian_nll_loss, F.poisson_nll_loss)
 
@@ -104,6 +126,8 @@ _PARTS = 12
 
 def steep_nodes(result: Any) -> list[Node]:
     """The steep nodes of a function that has just run: that of its result, or those a little before it."""
+    if isinstance(result, tuple):
+        result = next((each for each in result if isinstance(each, Tensor) and each.grad_fn is not None), None)
     node = result.grad_fn if isinstance(result, Tensor) else None
     if node is None:
         return []
@@ -144,7 +168,7 @@ def multiplying_behind(node: Node) -> tuple[list[Node], bool]:
     """
     name = node.name()
     sums, at = name in _SUMMING, _BACK_AT[name]
-    found = _behind([node.next_functions[at][0]], sums)
+    found = _behind([edge for edge, _ in node.next_functions[at : at + 1 + (name in _BOTH)]], sums)
     if name not in _DIVISIONS:
         return found, True
     return [node, *found, *_behind([node.next_functions[at - 1][0]], sums)], bool(found)
