@@ -119,6 +119,18 @@ def exponential(name):
     return model, loss
 
 
+@KINDS
+def jensen_shannon():
+    model, x, _ = sharp(128, 6.0)
+
+    def loss():
+        p, q = (each.softmax(-1) for each in model(x).chunk(2, -1))
+        m = (p + q) / 2
+        return sum((each * (each.clamp_min(1e-9) / m).log()).sum(-1).mean() for each in (p, q))
+
+    return model, loss
+
+
 @KINDS.of("exp", "softplus", "square", "sigmoid by hand", "magnitude")
 def divided(name):
     model, x, _ = sharp(64, 2.0)

@@ -239,3 +239,23 @@ def span(node: Node, value: Tensor) -> float:
     least, most = (float(each) for each in sizes.aminmax())
     found = math.inf if not least > 0 else most / least
     return math.pow(found, _LOOKED_AT[node.name()][1])
+
+
+_FACTORS = {"self": 0, "other": 1}
+_LOGARITHMS_THEMSELVES = frozenset({"LogBackward0", "Log2Backward0", "Log10Backward0"})
+
+
+def is_logarithm(node: Node, slot: str) -> bool:
+    """Whether what a product has saved of a factor is a logarithm, times which the other was normalised most likely.
+
+    A divergence is the sum of probabilities times logarithms. What it adds to the gradient of the large ones almost
+    cancels, and the rounding of the logarithms, whose step small probabilities set, does not.
+
+    Args:
+        node: The node that saves it.
+        slot: Its slot.
+    """
+    if node.name() != "MulBackward0" or slot not in _FACTORS or len(node.next_functions) != 2:
+        return False
+    factor = node.next_functions[_FACTORS[slot]][0]
+    return factor is not None and factor.name() in _LOGARITHMS_THEMSELVES

@@ -14,7 +14,8 @@ from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.groups import Groups
 from ..codecs.integers import DTYPES as INTEGERS
 from ..operators.forms import BENT, MIDDLES
-from ..operators.need import VALUE, Need
+from ..operators.need import VALUE, Need, exact
+from ..operators.steep import is_logarithm
 from ..operators.table import need_of
 from ..records import Site
 from ..saved.origins import NARROW
@@ -26,6 +27,7 @@ _DTYPES = FLOATS | INTEGERS | {torch.bool}
 # Data that no op made feeds the first layer, whose weight gradient has nothing but it, and often had 8 bits from the
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
 _DATA_BITS = 8
+_LOGARITHM = exact("a factor that is a logarithm")
 
 
 class Widths(Protocol):
@@ -64,6 +66,8 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
         is_data: Whether no op made it.
     """
     needed = lossless(region, is_data) or need_of(node, slot, region)
+    if needed.kind == "value" and is_logarithm(node, slot):
+        return _LOGARITHM
     is_plain = needed.kind == "value" and needed.prior_bits == 1 and (not needed.form or needed.form in BENT)
     return _of_data(needed) if is_data and is_plain else needed
 
