@@ -79,8 +79,7 @@ def _bends(user: fx.Node, node: fx.Node, group: set[fx.Node]) -> bool:
         return False
     if name in _PRODUCTS:
         factors = [user.args[place] for place in _PRODUCTS[name]]
-        if node in factors and all(isinstance(each, fx.Node) and each in group for each in factors):
-            return True
+        return node in factors and all(isinstance(each, fx.Node) and each in group for each in factors)
     if name == "pow":
         return user.args[1:2] != (1,)
     if name in ("div", "true_divide"):
