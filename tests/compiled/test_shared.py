@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 
 import gact
+from gact.compiled.turns import Turns
 
 
 def gelu_of_tanh(x):
@@ -132,3 +133,12 @@ def test_what_is_made_of_exact_values_is_not_held():
     assert noise < 2e-4
     assert widths(report) == [8, 8]
     assert any(row.reason.startswith("no entry") for row in report.rows)
+
+
+def test_graphs_may_be_deep():
+    graph = fx.Graph()
+    node = source = graph.placeholder("x")
+    chain = [node := graph.call_function(torch.ops.aten.add.Tensor, (node, 1.0)) for _ in range(2000)]
+    turns = Turns(source, lambda each: False, lambda each: (each.target, each.args, each.kwargs))
+    assert turns.of(chain[9]) == math.inf  # a line
+    assert turns.of(chain[-1]) == 0.0  # nobody has followed it

@@ -38,6 +38,8 @@ _LEAST = 0.2
 _GROWING = 1.0
 """Within which distance that is taken to turn which bends everywhere: as of exponentials outside of compiled code."""
 _BENT = 1e-3
+_DEEPEST = 50
+"""Steps that a function has at most: what masks are made of may go back to the first layer."""
 
 
 class _Seen(NamedTuple):
@@ -69,6 +71,7 @@ class Turns:
         self._is_given, self._inputs = is_given, inputs
         with unset_fake_temporarily():
             grid = torch.linspace(-_REACH, _REACH, _COUNT, dtype=torch.float64, device="cpu")
+        self._depth = 0
         self._seen: dict[fx.Node, _Seen | None] = {source: _Seen(grid, moves=True)}
 
     def of(self, node: fx.Node) -> float:
@@ -97,7 +100,9 @@ class Turns:
     def _see(self, node: fx.Node) -> _Seen | None:
         """A value for all numbers; None if nobody can tell."""
         if node not in self._seen:
+            self._depth += 1
             self._seen[node] = self._constant(node) if self._is_given(node) else self._made(node)
+            self._depth -= 1
         return self._seen[node]
 
     def _constant(self, node: fx.Node) -> _Seen:
@@ -112,7 +117,7 @@ class Turns:
     def _made(self, node: fx.Node) -> _Seen | None:
         target, args, kwargs = self._inputs(node)
         name = name_of(target)
-        if name not in POINTWISE | _COMPARISONS:
+        if name not in POINTWISE | _COMPARISONS or self._depth > _DEEPEST:
             return None
         nodes: dict[fx.Node, _Seen] = {}
         for each in filter(_is_node, args):
