@@ -16,6 +16,7 @@ from torch import fx
 
 from ..autograd.internals import OpOverload
 from ..operators.aten import FACTORS, TERMS, VIEWS, name_of
+from .values import reached
 
 SHAPED = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 """Of their argument they read the size alone."""
@@ -44,25 +45,13 @@ def bent(graph: fx.Graph, gradients: Iterable[fx.Node], readers: Iterable[fx.Nod
         gradients: The gradients that come in.
         readers: Nodes that read what was saved, by operators that are linear in it.
     """
-    dependent = _behind(gradients)
-    again = _behind(readers) - dependent
+    dependent = reached(gradients, lambda node: node.users)
+    again = reached(readers, lambda node: node.users) - dependent
     found: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         group = dependent if node in dependent else again
         if node in group and any(_goes_on(user, node, found, group) for user in node.users):
             found.add(node)
-    return found
-
-
-def _behind(nodes: Iterable[fx.Node]) -> set[fx.Node]:
-    """Nodes, and what is computed of them."""
-    found: set[fx.Node] = set()
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting.extend(node.users)
     return found
 
 

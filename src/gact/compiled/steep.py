@@ -6,7 +6,7 @@ from by selecting and linear ops, and what of that multiplies the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from torch import fx
 
@@ -14,7 +14,7 @@ from ..operators.aten import VIEWS, name_of
 from ..operators.need import Need, exact
 from .joint import Joint
 from .plan import both
-from .values import can_be_coded, is_float
+from .values import can_be_coded, is_float, reached
 
 _NEED = exact("a steep function reads it")
 _MOST = 256
@@ -69,7 +69,9 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
     steep = [(node, argument) for node in joint.forward.nodes if node not in added for argument in _steep_in(node)]
     multiplying = {_bare(each) for node, argument in steep for each in _read_behind(node, argument)}
     if multiplying:
-        forward = _before(joint.results)
+        # What else stands in the forward graph is computed for backward.
+        results = (node for node in joint.results if isinstance(node, fx.Node))
+        forward = reached(results, lambda node: node.all_input_nodes)
         for node, need in needs.items():
             if need.kind == "value" and is_float(node) and _is_read(node, multiplying, forward):
                 needs[node] = _NEED
@@ -138,17 +140,6 @@ def _behind(node: fx.Node, sums: bool) -> Iterator[fx.Node]:
         elif name not in _THROUGH and not (sums and name in _SUMS):
             continue
         coming.extend((each, sums) for each in (inputs if sums or name != "div" else inputs[:1]))
-
-
-def _before(nodes: Iterable[fx.Node]) -> set[fx.Node]:
-    """Nodes, and all that they are computed of: what else stands in the forward graph is computed for backward."""
-    coming, seen = [node for node in nodes if isinstance(node, fx.Node)], set[fx.Node]()
-    while coming:
-        node = coming.pop()
-        if node not in seen:
-            seen.add(node)
-            coming.extend(node.all_input_nodes)
-    return seen
 
 
 def _bare(node: fx.Node) -> fx.Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -24,6 +25,23 @@ def tensor_of(node: fx.Node) -> Tensor | None:
     """The fake tensor of a node; None if it is of another kind."""
     value = node.meta.get("val")
     return value if type(value) in _PLAIN else None
+
+
+def reached(nodes: Iterable[fx.Node], onward: Callable[[fx.Node], Iterable[fx.Node]]) -> set[fx.Node]:
+    """Nodes, and all that is reached from them.
+
+    Args:
+        nodes: Where to begin.
+        onward: The nodes that one leads to: its readers, or what it is computed of.
+    """
+    found: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(onward(node))
+    return found
 
 
 def is_symbol(node: fx.Node) -> bool:
