@@ -2,246 +2,161 @@
 // Specified by the twins of plain torch in src/gact/ops/boxes.py.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <vector>
 
-#define GACT_TARGET boxes
-#include "kernels/floats.h"
+#include "boxes.h"
 
 namespace gact {
 namespace {
 
-using boxes::BFloat16;
-using boxes::Float16;
-using boxes::to_real;
-
-// Rows of `channels` elements lie as a plane of `high` by `wide`, which is cut into boxes of `tall` by `broad`.
-struct Grid {
-  int64_t high;
-  int64_t wide;
-  int64_t channels;
-  int64_t tall;
-  int64_t broad;
-
-  int64_t across() const { return (wide + broad - 1) / broad; }
-  int64_t box_of(int64_t row) const { return row / wide / tall * across() + row % wide / broad; }
-};
-
-template <class T>
-void widen(const T* GACT_RESTRICT x, int64_t length, float* GACT_RESTRICT low, float* GACT_RESTRICT high) {
-  for (int64_t i = 0; i < length; ++i) {
-    const float value = to_real(x[i]);
-    low[i] = value < low[i] ? value : low[i];
-    high[i] = value > high[i] ? value : high[i];
-  }
-}
-
-template <class T>
-void extremes(const T* x, const Grid& grid, float* low, float* high) {
-  const int64_t count = grid.channels;
-  for (int64_t row = 0; row < grid.high * grid.wide; ++row) {
-    const int64_t at = grid.box_of(row) * count;
-    const T* from = x + row * count;
-    if (row / grid.wide % grid.tall == 0 && row % grid.wide % grid.broad == 0) {
-      for (int64_t i = 0; i < count; ++i) low[at + i] = high[at + i] = to_real(from[i]);
+// A strip of boxes beside each other, of the channels from one to before another; returns the sum of the energies of its
+// parts of rows, and writes the least of each box unless that is null.
+double look_at(const void* x, int dtype, const Grid& grid, int64_t strip, int64_t first, int64_t last, float* low,
+               float* high, float* least) {
+  const auto widen = active_kernels().widen_row[dtype];
+  double total = 0;
+  Cursor cursor(grid, grid.first_row(strip));
+  for (int64_t row = grid.first_row(strip); row < grid.first_row(strip + 1); ++row, cursor.advance()) {
+    const int64_t at = cursor.box() * grid.channels + first;
+    const void* from = element(x, dtype, row * grid.channels + first);
+    if (cursor.begins_box()) {
+      std::fill(low + at, low + at + last - first, INFINITY);
+      std::fill(high + at, high + at + last - first, -INFINITY);
     }
-    widen(from, count, low + at, high + at);
+    const float energy = widen(from, last - first, low + at, high + at);
+    if (least == nullptr) continue;
+    float& of_box = least[cursor.box()];
+    if (cursor.begins_box() || energy < of_box || energy != energy) of_box = energy;
+    total += energy;
   }
+  return total;
 }
 
-// Calls with the elements of each row that lie in start .. start + count - 1, and the first of their figures.
-template <class Call>
-void each_row(const Grid& grid, int64_t start, int64_t count, Call call) {
-  for (int64_t i = 0; i < count;) {
-    const int64_t row = (start + i) / grid.channels;
-    const int64_t channel = (start + i) % grid.channels;
-    const int64_t length = std::min(grid.channels - channel, count - i);
-    call(i, length, grid.box_of(row) * grid.channels + channel);
-    i += length;
-  }
-}
+constexpr int64_t kPart = 256;  // channels of a strip that one thread may take alone
 
-template <class T>
-void narrow(const T* GACT_RESTRICT x, int64_t length, const float* GACT_RESTRICT least,
-            const float* GACT_RESTRICT inverse, float* GACT_RESTRICT out) {
-  for (int64_t i = 0; i < length; ++i) out[i] = (to_real(x[i]) - least[i]) * inverse[i];
-}
-
-void restore(float* GACT_RESTRICT x, int64_t length, const float* GACT_RESTRICT width,
-             const float* GACT_RESTRICT least) {
-  for (int64_t i = 0; i < length; ++i) x[i] = x[i] * width[i] + least[i];
-}
-
-template <class T>
-void narrow_as(const void* x, const Grid& grid, int64_t start, int64_t count, const float* least, const float* inverse,
-               float* out) {
-  const T* from = static_cast<const T*>(x) + start;
-  each_row(grid, start, count, [&](int64_t i, int64_t length, int64_t at) {
-    narrow(from + i, length, least + at, inverse + at, out + i);
+void extremes(const void* x, int dtype, const Grid& grid, float* low, float* high) {
+  const int64_t parts = std::max<int64_t>(grid.channels / kPart, 1);
+  share(grid.strips() * parts, grid.tall * grid.wide * grid.channels / parts, [=](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t first = unit % parts * kPart;
+      const int64_t last = unit % parts + 1 < parts ? first + kPart : grid.channels;
+      look_at(x, dtype, grid, unit / parts, first, last, low, high, nullptr);
+    }
   });
 }
 
-constexpr int kLanes = 8;  // enough for the compiler to keep sums and extremes in vectors
-
-// Sums and extremes over the elements of a group.
-struct Sums {
-  float square[kLanes] = {}, scaled[kLanes] = {}, inverse[kLanes] = {}, low[kLanes], high[kLanes];
-
-  explicit Sums(float first) {
-    std::fill(low, low + kLanes, first);
-    std::fill(high, high + kLanes, first);
-  }
-
-  void add_range(int k, float value) {
-    low[k] = value < low[k] ? value : low[k];
-    high[k] = value > high[k] ? value : high[k];
-  }
-
-  void add(int k, float width, float value) {
-    square[k] += width * width;
-    add_range(k, value);
-  }
-
-  void add(int k, float width, float value, float slope) {
-    const float steep = slope * slope;
-    scaled[k] += width * width * steep;
-    inverse[k] += 1.0f / steep;
-    add(k, width, value);
-  }
-
-  void add(const float* GACT_RESTRICT width, const float* GACT_RESTRICT under, int64_t length) {
-    int64_t i = 0;
-    for (; i + kLanes <= length; i += kLanes) {
-      for (int k = 0; k < kLanes; ++k) add(k, width[i + k], under[i + k]);
+float look_at(const void* x, int dtype, const Grid& grid, float* low, float* high, float* least) {
+  std::vector<double> totals(grid.strips());
+  share(grid.strips(), grid.tall * grid.wide * grid.channels, [&](int64_t begin, int64_t end) {
+    for (int64_t strip = begin; strip < end; ++strip) {
+      totals[strip] = look_at(x, dtype, grid, strip, 0, grid.channels, low, high, least);
     }
-    for (; i < length; ++i) add(0, width[i], under[i]);
-  }
+  });
+  double total = 0;
+  for (const double each : totals) total += each;
+  return static_cast<float>(total / static_cast<double>(grid.high * grid.wide));
+}
 
-  void add(const float* GACT_RESTRICT width, const float* GACT_RESTRICT under, const float* GACT_RESTRICT slope,
-           int64_t length) {
-    int64_t i = 0;
-    for (; i + kLanes <= length; i += kLanes) {
-      for (int k = 0; k < kLanes; ++k) add(k, width[i + k], under[i + k], slope[i + k]);
-    }
-    for (; i < length; ++i) add(0, width[i], under[i], slope[i]);
-  }
-
-  static float sum(const float* lanes) {
-    float total = 0;
-    for (int k = 0; k < kLanes; ++k) total += lanes[k];
-    return total;
-  }
-
-  float range() const { return *std::max_element(high, high + kLanes) - *std::min_element(low, low + kLanes); }
-};
+void narrow(const void* x, int dtype, const Grid& grid, int64_t start, int64_t count, const float* least,
+            const float* inverse, float* out) {
+  const auto kernel = active_kernels().narrow_row[dtype];
+  share(count, 1, [=](int64_t begin, int64_t end) {
+    each_row(grid, start + begin, end - begin, [=](int64_t i, int64_t length, int64_t at) {
+      kernel(element(x, dtype, start + begin + i), length, least + at, inverse + at, out + begin + i);
+    });
+  });
+}
 
 void noise(const float* widths, const float* under, const float* slopes, const Grid& grid, int64_t groups,
            int64_t group_size, float* out) {
   const auto size = static_cast<float>(group_size);
-  for (int64_t group = 0; group < groups; ++group) {
-    const int64_t start = group * group_size;
-    Sums sums(under[start]);
-    each_row(grid, start, group_size, [&](int64_t i, int64_t length, int64_t at) {
-      if (slopes == nullptr) sums.add(widths + at, under + start + i, length);
-      else sums.add(widths + at, under + start + i, slopes + start + i, length);
-    });
-    const float range = sums.range() * sums.range();
-    const float boxes = Sums::sum(sums.square) / size;
-    out[group] = slopes == nullptr ? boxes : Sums::sum(sums.scaled) / size;
-    out[groups + group] = range;
-    out[2 * groups + group] = boxes;
-    out[3 * groups + group] = slopes == nullptr ? range : range * (Sums::sum(sums.inverse) / size);
-  }
-}
-
-// Extremes as above; and the least energy of a row of every box, and the mean over all rows.
-template <class T>
-float widen_and_sum(const T* GACT_RESTRICT x, int64_t length, float* GACT_RESTRICT low, float* GACT_RESTRICT high) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= length; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) {
-      const float value = to_real(x[i + k]);
-      low[i + k] = value < low[i + k] ? value : low[i + k];
-      high[i + k] = value > high[i + k] ? value : high[i + k];
-      lanes[k] += value * value;
+  const auto sum = active_kernels().sum_group;
+  share(groups, group_size, [=](int64_t begin, int64_t end) {
+    std::vector<float> buffer(group_size);
+    for (int64_t group = begin; group < end; ++group) {
+      const int64_t start = group * group_size;
+      const float* width = buffer.data();
+      each_row(grid, start, group_size, [&](int64_t i, int64_t length, int64_t at) {
+        if (length == group_size) width = widths + at;
+        else std::copy(widths + at, widths + at + length, buffer.data() + i);
+      });
+      const BoxSums sums = sum(width, under + start, slopes == nullptr ? nullptr : slopes + start, group_size);
+      const float range = sums.range * sums.range;
+      out[group] = (slopes == nullptr ? sums.square : sums.scaled) / size;
+      out[groups + group] = range;
+      out[2 * groups + group] = sums.square / size;
+      out[3 * groups + group] = slopes == nullptr ? range : range * (sums.inverse / size);
     }
-  }
-  widen(x + i, length - i, low + i, high + i);
-  for (; i < length; ++i) lanes[0] += to_real(x[i]) * to_real(x[i]);
-  return Sums::sum(lanes);
+  });
 }
 
-template <class T>
-float look_at(const T* x, const Grid& grid, float* low, float* high, float* least) {
-  const int64_t rows = grid.high * grid.wide;
-  const int64_t count = grid.channels;
-  double total = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t box = grid.box_of(row);
-    const T* from = x + row * count;
-    const bool is_first = row / grid.wide % grid.tall == 0 && row % grid.wide % grid.broad == 0;
-    if (is_first) {
-      for (int64_t i = 0; i < count; ++i) low[box * count + i] = high[box * count + i] = to_real(from[i]);
-    }
-    const float energy = widen_and_sum(from, count, low + box * count, high + box * count);
-    if (is_first || energy < least[box] || energy != energy) least[box] = energy;
-    total += energy;
-  }
-  return static_cast<float>(total / static_cast<double>(rows));
+// Mean square of the widths of a channel's boxes against the middle one, as bounds in steps make it.
+double unevenness(const float* widths, float step, int64_t boxes, int64_t channels, std::vector<float>& column) {
+  for (int64_t box = 0; box < boxes; ++box) column[box] = widths[box * channels];
+  const auto at = column.begin() + (boxes - 1) / 2;
+  std::nth_element(column.begin(), at, column.end());
+  float middle = std::max(*at, step);
+  if (!(middle > 0)) middle = 1;
+  double squares = 0;
+  for (const float width : column) squares += static_cast<double>(width / middle) * (width / middle);
+  const double coarse = 2.0 * step / middle + 1.0;
+  return squares / static_cast<double>(boxes) * coarse * coarse;
 }
 
-// Mean square of the widths of boxes against the middle one of their channel, as bounds in steps make it.
 float unevenness(const float* widths, const float* step, int64_t boxes, int64_t channels) {
-  std::vector<float> column(boxes);
-  double total = 0;
   for (int64_t channel = 0; channel < channels; ++channel) {
     if (!std::isfinite(step[channel])) return NAN;
-    for (int64_t box = 0; box < boxes; ++box) column[box] = widths[box * channels + channel];
-    const auto at = column.begin() + (boxes - 1) / 2;
-    std::nth_element(column.begin(), at, column.end());
-    float middle = std::max(*at, step[channel]);
-    if (!(middle > 0)) middle = 1;
-    double squares = 0;
-    for (const float width : column) squares += static_cast<double>(width / middle) * (width / middle);
-    const double coarse = 2.0 * step[channel] / middle + 1.0;
-    total += squares / static_cast<double>(boxes) * coarse * coarse;
   }
+  std::vector<double> found(channels);
+  share(channels, 8 * boxes, [&](int64_t begin, int64_t end) {  // the middle one takes some looks
+    std::vector<float> column(boxes);
+    for (int64_t channel = begin; channel < end; ++channel) {
+      found[channel] = unevenness(widths + channel, step[channel], boxes, channels, column);
+    }
+  });
+  double total = 0;
+  for (const double each : found) total += each;
   return static_cast<float>(total / static_cast<double>(channels));
 }
 
 }  // namespace
 }  // namespace gact
 
-#define GACT_EXPORT extern "C" __attribute__((visibility("default")))
 
 // The dtype is 0 for float32, 1 for float16, 2 for bfloat16.
 GACT_EXPORT void gact_box_extremes(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
                                    int64_t broad, float* low, float* most) {
-  const gact::Grid grid{high, wide, channels, tall, broad};
-  switch (dtype) {
-    case 0: return gact::extremes(static_cast<const float*>(x), grid, low, most);
-    case 1: return gact::extremes(static_cast<const gact::Float16*>(x), grid, low, most);
-    default: return gact::extremes(static_cast<const gact::BFloat16*>(x), grid, low, most);
-  }
+  gact::extremes(x, dtype, gact::Grid{high, wide, channels, tall, broad}, low, most);
 }
 
 GACT_EXPORT void gact_box_narrow(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
                                  int64_t broad, int64_t start, int64_t count, const float* least, const float* inverse,
                                  float* out) {
-  const gact::Grid grid{high, wide, channels, tall, broad};
-  switch (dtype) {
-    case 0: return gact::narrow_as<float>(x, grid, start, count, least, inverse, out);
-    case 1: return gact::narrow_as<gact::Float16>(x, grid, start, count, least, inverse, out);
-    default: return gact::narrow_as<gact::BFloat16>(x, grid, start, count, least, inverse, out);
-  }
+  gact::narrow(x, dtype, gact::Grid{high, wide, channels, tall, broad}, start, count, least, inverse, out);
 }
 
 GACT_EXPORT void gact_box_restore(float* x, int64_t high, int64_t wide, int64_t channels, int64_t tall, int64_t broad,
                                   int64_t start, int64_t count, const float* width, const float* least) {
   const gact::Grid grid{high, wide, channels, tall, broad};
-  gact::each_row(grid, start, count, [&](int64_t i, int64_t length, int64_t at) {
-    gact::restore(x + i, length, width + at, least + at);
+  const auto kernel = gact::active_kernels().restore_row;
+  gact::share(count, 1, [=](int64_t begin, int64_t end) {
+    gact::each_row(grid, start + begin, end - begin, [=](int64_t i, int64_t length, int64_t at) {
+      kernel(x + begin + i, length, width + at, least + at);
+    });
+  });
+}
+
+// The figures of elements in runs of a length, the first of which begin so far apart.
+GACT_EXPORT void gact_box_spread(const float* table, int64_t high, int64_t wide, int64_t channels, int64_t tall,
+                                 int64_t broad, int64_t start, int64_t runs, int64_t length, int64_t distance,
+                                 float* out) {
+  const gact::Grid grid{high, wide, channels, tall, broad};
+  gact::share(runs, length, [=](int64_t begin, int64_t end) {
+    for (int64_t run = begin; run < end; ++run) {
+      gact::each_row(grid, start + run * distance, length, [=](int64_t i, int64_t count, int64_t at) {
+        std::copy(table + at, table + at + count, out + run * length + i);
+      });
+    }
   });
 }
 
@@ -254,12 +169,7 @@ GACT_EXPORT void gact_box_noise(const float* widths, const float* under, const f
 
 GACT_EXPORT float gact_box_look(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
                                 int64_t broad, float* low, float* most, float* least) {
-  const gact::Grid grid{high, wide, channels, tall, broad};
-  switch (dtype) {
-    case 0: return gact::look_at(static_cast<const float*>(x), grid, low, most, least);
-    case 1: return gact::look_at(static_cast<const gact::Float16*>(x), grid, low, most, least);
-    default: return gact::look_at(static_cast<const gact::BFloat16*>(x), grid, low, most, least);
-  }
+  return gact::look_at(x, dtype, gact::Grid{high, wide, channels, tall, broad}, low, most, least);
 }
 
 GACT_EXPORT float gact_box_unevenness(const float* widths, const float* step, int64_t boxes, int64_t channels) {

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "bindings.h"
+
 #define GACT_TARGET looks
 #include "kernels/floats.h"
 
@@ -55,7 +57,9 @@ bool differ(const std::vector<double>& norms, int64_t touched, double factor) {
 template <class T>
 int rows_differ(const void* x, int64_t rows, int64_t length, int64_t touched, double factor) {
   std::vector<double> norms(rows);
-  for (int64_t row = 0; row < rows; ++row) norms[row] = norm_of(static_cast<const T*>(x) + row * length, length);
+  torch::stable::parallel_for(0, rows, std::max<int64_t>(kElementsPerTask / length, 1), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) norms[row] = norm_of(static_cast<const T*>(x) + row * length, length);
+  });
   for (const double norm : norms) {
     if (std::isnan(norm)) return 0;  // such a region is kept as it is
   }

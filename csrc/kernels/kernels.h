@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bends.h"
+#include "boxes.h"
 #include "dequantize.h"
 #include "integers.h"
 #include "masks.h"
@@ -26,6 +27,10 @@ constexpr Kernels kKernels = {
      encode_integers<int8_t>},
     {decode_integers<int64_t>, decode_integers<int32_t>, decode_integers<int16_t>, decode_integers<uint8_t>,
      decode_integers<int8_t>},
+    {narrow_row<float>, narrow_row<Float16>, narrow_row<BFloat16>},
+    restore_row,
+    {widen_row<float>, widen_row<Float16>, widen_row<BFloat16>},
+    sum_group,
 };
 
 }  // namespace gact::GACT_TARGET

@@ -68,6 +68,18 @@ using EncodeIntegers = void (*)(const void* input, int64_t numel, int64_t minimu
 using DecodeIntegers = void (*)(const uint8_t* codes, int64_t numel, int64_t minimum, int bits, void* output,
                                 int64_t begin, int64_t end);
 
+constexpr int kSumLanes = 16;  // of sums and extremes, which the compiler keeps in vectors
+
+// Sums of the squared ranges of boxes, of those times the squared slope, and of the inverse of that; range of a group.
+struct BoxSums {
+  float square, scaled, inverse, range;
+};
+
+using NarrowRow = void (*)(const void* input, int64_t length, const float* least, const float* inverse, float* output);
+using RestoreRow = void (*)(float* x, int64_t length, const float* width, const float* least);
+using WidenRow = float (*)(const void* input, int64_t length, float* low, float* high);
+using SumGroup = BoxSums (*)(const float* width, const float* x, const float* slope, int64_t length);
+
 struct Kernels {
   const char* name;
   QuantizeGroups quantize[4];         // by Element
@@ -79,6 +91,10 @@ struct Kernels {
   ApplyMask apply_mask[4];            // by Element
   EncodeIntegers encode_integers[5];  // by Integer
   DecodeIntegers decode_integers[5];  // by Integer
+  NarrowRow narrow_row[3];            // by Element
+  RestoreRow restore_row;
+  WidenRow widen_row[3];  // by Element
+  SumGroup sum_group;
 };
 
 const Kernels& baseline_kernels();

@@ -29,7 +29,7 @@ from .transforms import FACTOR, Transform
 
 _LEAST = 2**16
 """Elements of a region that is looked at."""
-_SAMPLE, _MOST = 2**16, 2**18
+_SAMPLE, _MOST = 2**15, 2**18
 """Elements that are looked at, but whole boxes of all channels, which may be no more than so many."""
 _SHORTEST = 8
 """Channels of a row."""
@@ -123,45 +123,44 @@ def _band(grid: Grid) -> int:
 
 def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None) -> float:
     """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much."""
-    length, band = _band(grid), grid._replace(high=grid.tall)
-    bands = grid.high // grid.tall
+    length, bands = _band(grid), grid.high // grid.tall
     count = min(max(_SAMPLE // length, 1), bands)
-    forward = None if transform is None else transform.forward(flat)
-    seen = []
-    for number in range(count):
-        start = (2 * number + 1) * bands // (2 * count) * length
-        exact = flat[start : start + length].float()
-        low, high = extremes(exact, band)
-        widths, under, slopes = high - low, exact, None
-        if forward is not None:
-            forward(start, under := torch.empty_like(exact))
-            slopes = _slopes(transform, start, exact, widths, band)
-        seen.append(noise(widths, under, slopes, band, group_size))
-    boxes, groups, own_boxes, own_groups = torch.cat(seen, 1)
+    starts = [(2 * number + 1) * bands // (2 * count) * length for number in range(count)]
+    parts = [flat[start : start + length] for start in starts]
+    exact = (parts[0] if count == 1 else torch.cat(parts)).float()
+    sample = grid._replace(high=grid.tall * count)
+    low, high = extremes(exact, sample)
+    widths, under, slopes = high.sub_(low), exact, None
+    if transform is not None:
+        forward, under = transform.forward(flat), torch.empty_like(exact)
+        for start, part in zip(starts, under.split(length), strict=True):
+            forward(start, part)
+        slopes = _slopes(transform, starts, exact, widths, sample)
+    found = noise(widths, under, slopes, sample, group_size)
     bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
     price = math.pow(4.0, bits)
-    even = float(boxes.mean() / groups.mean()) * price
+    means = found.mean(1)
+    even, own = (means[::2] / means[1::2]).mul_(price).tolist()
+    if not (own <= _NO_WORSE and even <= _NO_WORSE):
+        return math.inf
+    boxes, groups = found[:2]
     loud = float(boxes.dot(groups) / groups.square().sum()) * price
-    own = float(own_boxes.mean() / own_groups.mean()) * price
-    if own <= _NO_WORSE and (even <= _WORTH or (even <= _NO_WORSE and loud <= _MUCH)):
-        return even + loud
-    return math.inf
+    return float(even + loud) if even <= _WORTH or loud <= _MUCH else math.inf
 
 
-def _slopes(transform: Transform | None, start: int, exact: Tensor, widths: Tensor, band: Grid) -> Tensor | None:
-    """How steep the transform is about each of the elements from a number on, which are a band of boxes."""
-    if transform is None:
-        return None
+def _slopes(transform: Transform, starts: list[int], exact: Tensor, widths: Tensor, sample: Grid) -> Tensor:
+    """How steep the transform is about each element of some bands of boxes, of which the first have these numbers."""
     if isinstance(transform, Normalised):
         deviations, shift = torch.ones_like(exact), torch.zeros_like(exact)
         for each in (deviations, shift):
-            transform.inverse()(start, each)
+            for start, part in zip(starts, each.split(len(each) // len(starts)), strict=True):
+                transform.inverse()(start, part)
         return deviations.sub_(shift).reciprocal_()
-    reach = widths[band.box_of(0, band.high * band.wide, exact.device)].view(-1) * _ABOUT
+    reach = widths[sample.box_of(0, sample.high * sample.wide, exact.device)].view(-1).mul_(_ABOUT)
     low, high = exact - reach, exact + reach
     for each in (low, high):
         transform.forward(each)(0, each)
-    return (high - low) / (2 * reach).clamp_(min=1e-30)
+    return high.sub_(low).div_(reach.mul_(2).clamp_(min=1e-30))
 
 
 def _differ(look: Look, widths: Tensor) -> bool:

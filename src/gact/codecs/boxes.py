@@ -9,16 +9,18 @@ its box. Groups of those are all alike, so they may be long, and their metadata 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from ..ops.boxcodes import Bounds, Tables, bounds_of, decode_into, encode, spread, tables_of
 from ..ops.boxes import Grid, narrow, restore
 from .lines import Lines
 from .transforms import Forward, Inverse
 
 GROUP = 1024
 """Elements of a group of places in boxes."""
-_LEVELS = 255
 
 
 class Boxes:
@@ -47,13 +49,7 @@ class Boxes:
 
     def __init__(self, low: Tensor, high: Tensor, grid: Grid) -> None:
         self.grid = grid
-        least = low.amin(0)
-        step = (high.amax(0) - least).div_(_LEVELS)
-        self.ranges: Tensor = torch.stack((least, step))
-        inverse = _inverse(step)
-        bounds = torch.stack(((low - least).mul_(inverse).floor_(), (high - least).mul_(inverse).ceil_()))
-        # What is not finite stays so in the ranges, and poisons its groups.
-        self.bounds: Tensor = bounds.nan_to_num_(0.0).clamp_(0, _LEVELS).to(torch.uint8)
+        self.bounds, self.ranges = bounds_of(low, high)
 
     @property
     def nbytes(self) -> int:
@@ -68,36 +64,55 @@ class Boxes:
         """float32."""
         return torch.float32
 
+    def tables(self) -> Tables:
+        """Least and range of every box."""
+        return tables_of(Bounds(self.bounds, self.ranges))
+
     def widths(self) -> Tensor:
         """The range of every box, float32 ``[boxes, channels]``."""
-        below, above = self.bounds
-        widths: Tensor = (above - below).clamp_(min=1).float().mul_(self.ranges[1])
-        return widths
+        return self.tables().width
 
     def forward(self, flat: Tensor) -> Forward:
         """Takes the least of the box away and divides by its range."""
-        least, inverse = self._least(), _inverse(self.widths())
+        tables = self.tables()
 
         def write(start: int, out: Tensor) -> None:
-            narrow(flat, self.grid, start, least, inverse, out)
+            narrow(flat, self.grid, start, tables.least, tables.inverse, out)
 
         return write
 
     def inverse(self) -> Inverse:
         """Multiplies by the range of the box and adds its least."""
-        least, width = self._least(), self.widths()
+        tables = self.tables()
 
         def undo(start: int, values: Tensor) -> None:
-            restore(values, self.grid, start, width, least)
+            restore(values, self.grid, start, tables.width, tables.least)
 
         return undo
 
-    def _least(self) -> Tensor:
-        """The least of every box."""
-        least, step = self.ranges
-        return self.bounds[0].float().mul_(step).add_(least)
+    def encoded(self, flat: Tensor, bits: int, group_size: int, seed: int) -> tuple[Tensor, Tensor] | None:
+        """Codes and metadata of all elements, made in one pass; None where it takes two."""
+        return encode(flat, self.grid, self.tables(), bits, group_size, seed)
 
+    def decoder(self) -> Callable[..., bool]:
+        """Writes elements from a number on in one pass, or nothing where it takes two, and tells which.
 
-def _inverse(figures: Tensor) -> Tensor:
-    """Reciprocals, of 0 and of what is far smaller than any difference of float32 counts in 0."""
-    return torch.where(figures > 1e-37, figures.reciprocal(), torch.zeros_like(figures))
+        It gets that number, where to write, then codes, metadata, width, group size and seed from there on.
+        """
+        tables = self.tables()
+
+        def write(start: int, out: Tensor, codes: Tensor, metadata: Tensor, bits: int, size: int, seed: int) -> bool:
+            return decode_into(out, codes, metadata, bits, size, seed, self.grid, start, tables)
+
+        return write
+
+    def widths_of(self, start: int, runs: int, length: int, distance: int) -> Tensor:
+        """The range of the box of each element of some runs, ``[runs, length]``.
+
+        Args:
+            start: Number of the first element.
+            runs: How many runs.
+            length: Elements of a run.
+            distance: From the beginning of a run to that of the next.
+        """
+        return spread(self.widths(), self.grid, start, runs, length, distance)

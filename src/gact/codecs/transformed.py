@@ -157,6 +157,10 @@ class Transformed(Groups):
     def _encoded(self, region: Tensor) -> tuple[Tensor, Tensor]:
         """Codes and metadata, which are those of all values at once."""
         flat, length, rounding = flat_of(region), at_once(region), self.rounding
+        if isinstance(self.transform, Boxes):
+            found = self.transform.encoded(flat, self.bits, self.group_size, self.seed)
+            if found is not None:
+                return found
         forward = self.transform.forward(flat)
         buffer = flat.new_empty(min(length, flat.numel()), dtype=self.transform.values(self.dtype))
         parts: list[tuple[Tensor, Tensor]] = []
@@ -181,6 +185,8 @@ class Transformed(Groups):
     def _decode_into(self, out: Tensor, noise: tuple[int, int] | None = None) -> None:
         """Decodes part by part, and rounds once more if a width and a key are given."""
         flat, length, groups = flat_of(out), at_once(out), self.group_size
+        if noise is None and isinstance(self.transform, Boxes) and self._in_one_pass(flat, self.transform):
+            return
         inverse = self.transform.inverse()
         dtype = self.transform.values(self.dtype)
         buffer = None if out.dtype == dtype else flat.new_empty(min(length, flat.numel()), dtype=dtype)
@@ -197,6 +203,14 @@ class Transformed(Groups):
             if buffer is not None:
                 flat[start:stop].copy_(values.clamp_(-LARGEST_HALF, LARGEST_HALF) if _is_half(out) else values)
         self.restore_aside(flat)
+
+    def _in_one_pass(self, flat: Tensor, boxes: Boxes) -> bool:
+        """Decodes all elements in one pass; False, and nothing is written, where it takes two."""
+        codes = (self.codes, self.metadata, self.bits, self.group_size, self.seed)
+        if flat.dtype == torch.float64 or not boxes.decoder()(0, flat, *codes):
+            return False
+        self.restore_aside(flat)
+        return True
 
 
 def _is_half(out: Tensor) -> bool:

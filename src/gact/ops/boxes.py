@@ -37,10 +37,11 @@ class Grid(NamedTuple):
     @property
     def boxes(self) -> int:
         """How many boxes there are."""
-        return -(-self.high // self.tall) * self._across
+        return -(-self.high // self.tall) * self.across
 
     @property
-    def _across(self) -> int:
+    def across(self) -> int:
+        """How many lie beside each other."""
         return -(-self.wide // self.broad)
 
     def places(self, units: Tensor) -> Tensor:
@@ -53,15 +54,15 @@ class Grid(NamedTuple):
         """
         box, channel = units.long() // self.channels, units.long() % self.channels
         tall, broad = (torch.arange(extent, device=units.device) for extent in (self.tall, self.broad))
-        top = ((box // self._across * self.tall)[:, None] + tall).clamp_(max=self.high - 1)
-        left = ((box % self._across * self.broad)[:, None] + broad).clamp_(max=self.wide - 1)
+        top = ((box // self.across * self.tall)[:, None] + tall).clamp_(max=self.high - 1)
+        left = ((box % self.across * self.broad)[:, None] + broad).clamp_(max=self.wide - 1)
         rows = (top[:, :, None] * self.wide + left[:, None]).flatten(1)
         return rows * self.channels + channel[:, None]
 
     def box_of(self, start: int, stop: int, device: torch.device) -> Tensor:
         """The number of the box of each of these rows."""
         row = torch.arange(start, stop, device=device)
-        return row // (self.wide * self.tall) * self._across + row % self.wide // self.broad
+        return row // (self.wide * self.tall) * self.across + row % self.wide // self.broad
 
 
 def extremes(flat: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ def rows_differ(table: Tensor, touched: int, factor: float) -> bool:
         factor: How many times.
     """
     library, place = cpu.library(), place_of(table)
-    if library is not None and place is not None and table.numel() < _MOST:
+    if library is not None and place is not None and table.is_cpu:
         return bool(library.gact_rows_differ(place, CODES[table.dtype], *table.shape, touched, factor))
     return rows_differ_plainly(table, touched, factor)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..codecs.fused import Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
+from ..codecs.transformed import Transformed
 from ..saved.encoded import Encoded
 
 
@@ -54,6 +55,11 @@ class Fine(Encoded):
         """Its codes, if they are of values under a hyperbola; None where noise is asked for."""
         self.is_read = True
         return super().bent() if self.noise is None else None
+
+    def boxed(self) -> Transformed | None:
+        """Its codes, if they are of places in boxes; None where noise is asked for."""
+        self.is_read = True
+        return super().boxed() if self.noise is None else None
 
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass that decodes; None where noise is asked for."""

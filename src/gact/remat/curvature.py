@@ -8,8 +8,8 @@ of the fourth order. Of a chain of functions the whole chain is taken as the cur
 difference of its own.
 
 NOTE: In tiles, and of some groups
-Where the curve is one function of one element, of codes under lines, and not one that a user has stated (it may hold
-tensors that belong to places, or be written for one shape), all of it is computed for some thousand elements
+Where the curve is one function of one element, of codes under lines or in boxes, and not one that a user has stated (it
+may hold tensors that belong to places, or be written for one shape), all of it is computed for some thousand elements
 at a time, in the nearest caches. The difference is small beside the noise of the rounding, so it is enough to have it
 on average: at 3 bits it is taken of about every second group and counts twice, of every eighth at 4 bits, of every 32nd
 at 5 bits. With which group that begins is drawn, by the seed of the codes. It adds a hundredth or two to the variance.
@@ -24,11 +24,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..codecs.boxes import Boxes
 from ..codecs.chunks import at_once, flat_of, key_from, tiles
 from ..codecs.fused import DTYPES
 from ..codecs.groups import Groups
 from ..codecs.lines import Lines
-from ..codecs.transformed import LARGEST_HALF
+from ..codecs.transformed import LARGEST_HALF, Transformed
 from ..codecs.transforms import Inverse
 from ..ops import checks
 from ..saved.encoded import Encoded
@@ -88,9 +89,9 @@ def unbent(derived: Curved) -> Tensor:
     first = sources[0]
     alone = all(each.held is first.held and each.layout == first.layout for each in sources)
     if alone and len(derived.roots) == 1 and made.dtype in DTYPES and derived.rebuild.stated is None:
-        bent = first.bent(made.size, made.stride)
-        if bent is not None:
-            return _in_tiles(derived, bent, ())
+        code = first.bent(made.size, made.stride) or first.boxed(made.size, made.stride)
+        if code is not None:
+            return _in_tiles(derived, code, ())
         found = first.one_pass(made.size, made.stride)
         if found is not None and found.is_bare:
             return _in_tiles(derived, *found.loaded())
@@ -118,6 +119,9 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
     flat, groups = flat_of(out), code.group_size
     length = min(_tile(at_once(out) * _PARTS, groups, lines), flat.numel())
     curve = _Curve(derived, code, length)
+    boxes = curve.boxes
+    decode = None if boxes is None else boxes.decoder()
+    undo = None if boxes is None else boxes.inverse()
     deviations = deviations_of(code.metadata)
     buffer = None if out.dtype == torch.float32 else flat.new_empty(length, dtype=torch.float32)
     for start, stop in tiles(flat, length):
@@ -126,7 +130,10 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
         codes = code.codes[checks.code_bytes(start, code.bits) : checks.code_bytes(stop, code.bits)]
         which = (codes, code.metadata[first:last], code.bits, groups, key_from(code.seed, first))
         here = [(_line_of(line, inner, start, stop), inner) for line, inner in lines]
-        _rebuild_into(values, *which, [line for line, _ in here], [inner for _, inner in here], None, 1.0, False)
+        if decode is None or not decode(start, values, *which):
+            _rebuild_into(values, *which, [line for line, _ in here], [inner for _, inner in here], None, 1.0, False)
+            if undo is not None:
+                undo(start, values)
         curve.apply(first, values, deviations[first:last], here)
         if buffer is not None:
             flat[start:stop].copy_(values if out.dtype != torch.float16 else values.clamp_(-LARGEST_HALF, LARGEST_HALF))
@@ -142,11 +149,16 @@ class _Curve:
         derived: The tensor whose function it is.
         code: The codes it is a function of.
         length: Elements of a tile at most.
+
+    Attributes:
+        boxes: The boxes in which values are held as places; None for other codes.
     """
 
     def __init__(self, derived: Curved, code: Groups, length: int) -> None:
         self._rebuild = derived.rebuild
         self._unbend = None if code.bent is None else code.bent.inverse()
+        transform = code.transform if isinstance(code, Transformed) else None
+        self.boxes = transform if isinstance(transform, Boxes) else None
         self._arguments = len(derived.sources)
         self._size = code.group_size
         self._every = every_of(code.bits, derived.made.size.numel(), code.group_size)
@@ -170,7 +182,12 @@ class _Curve:
             steps, last = self._cut(self._under(lines, deviations, values.numel()), whole)
         else:
             steps, last = deviations[:whole, None], deviations[whole:, None]
-        parts = [(groups[chosen], steps[chosen], self._every)] + ([(rest, last, 1)] if rest.numel() else [])
+        steps, size = steps[chosen], self._size
+        if self.boxes is not None:
+            start = (first + chosen.start) * size
+            steps = self.boxes.widths_of(start, len(steps), size, self._every * size).mul_(steps)
+            last = self.boxes.widths_of((first + whole) * size, len(rest), rest.shape[1], size) * last
+        parts = [(groups[chosen], steps, self._every)] + ([(rest, last, 1)] if rest.numel() else [])
         moved, used = [], 0
         for part, step, _ in parts:
             higher, lower = self._moved[used : used + 2 * part.numel()].view(2, *part.shape)

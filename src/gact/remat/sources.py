@@ -11,6 +11,7 @@ from ..codecs.fused import Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.masks import Mask
+from ..codecs.transformed import Transformed
 from ..saved.base import Held
 from ..saved.encoded import Encoded
 from ..saved.kept import Copied, Kept
@@ -56,6 +57,11 @@ class Source:
         """The codes of values under a hyperbola that it is, if all are read in that layout; None if it is none."""
         layout, held = self.layout, self.held
         return held.bent() if isinstance(held, Encoded) and _reads_all(layout, size, stride) else None
+
+    def boxed(self, size: torch.Size, stride: tuple[int, ...]) -> Transformed | None:
+        """The codes of places in boxes that it is, if all are read in that layout; None if it is none."""
+        layout, held = self.layout, self.held
+        return held.boxed() if isinstance(held, Encoded) and _reads_all(layout, size, stride) else None
 
     @property
     def is_fresh(self) -> bool:

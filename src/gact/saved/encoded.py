@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import Code
+from ..codecs.boxes import Boxes
 from ..codecs.exact import Exact
 from ..codecs.fused import DTYPES, Decoded, Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.masks import Mask
+from ..codecs.transformed import Transformed
 from ..records import Decision, Site
 from .origins import EXACT, NARROW, Origin
 
@@ -83,6 +85,13 @@ class Encoded:
         """Its codes on their device, if they are of values under a hyperbola; None if not."""
         code = self.code
         return cast(Groups, code.loaded()) if getattr(code, "bent", None) is not None else None
+
+    def boxed(self) -> Transformed | None:
+        """Its codes on their device, if they are of places in boxes; None if not."""
+        code = self.code
+        if not isinstance(getattr(code, "transform", None), Boxes):
+            return None
+        return cast(Transformed, code.loaded())
 
     def mask_(self, x: Tensor, layout: Layout, factors: tuple[float, float] | None = None) -> None:
         """Multiplies a tensor of that layout by a mask, in place; by two numbers where its bit is 0 and 1 if given."""
