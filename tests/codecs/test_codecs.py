@@ -66,7 +66,11 @@ def test_integers(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "width"), [(0, 1), (1, 1), (2, 2), (3, 2), (15, 4), (16, 8), (256, 16), (2**32 - 1, 32), (2**32, 64)]
+    ("span", "width"),
+    [
+        *[(0, 1), (1, 1), (2, 2), (3, 2), (15, 4), (16, 8), (256, 16), (2**16 - 1, 16), (2**16, 17), (2**17, 18)],
+        *[(2**18, 20), (2**20, 24), (2**24 - 1, 24), (2**24, 32), (2**32 - 1, 32), (2**32, 64)],
+    ],
 )
 def test_integers_take_the_narrowest_width(span: int, width: int) -> None:
     assert width_of(-5, span - 5) == width
@@ -74,6 +78,22 @@ def test_integers_take_the_narrowest_width(span: int, width: int) -> None:
     code = Integers(x, -5, span - 5)
     assert code.bits == width
     assert torch.equal(code.decode((20, 20), (20, 1)), x.view(20, 20))
+
+
+@pytest.mark.parametrize("bits", [17, 18, 20, 24])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_integers_between_16_and_32_bits_take_as_many(bits: int, dtype: torch.dtype) -> None:
+    limits = torch.iinfo(dtype)
+    for minimum in (limits.min, -7, limits.max - (1 << bits) + 1):
+        offsets = torch.randint(1 << bits, (40, 30), generator=torch.Generator().manual_seed(bits))
+        offsets[0, :2] = torch.tensor([0, (1 << bits) - 1])
+        x = (offsets + minimum).to(dtype).t()
+        code = Integers(x, minimum, minimum + (1 << bits) - 1)
+        assert code.bits == bits
+        assert code.nbytes <= x.numel() * bits / 8 + 64
+        back = code.decode(tuple(x.shape), x.stride())
+        assert torch.equal(back, x)
+        assert (back.stride(), back.dtype) == (x.stride(), dtype)
 
 
 def test_large_regions() -> None:

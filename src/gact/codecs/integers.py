@@ -1,6 +1,7 @@
 """Integers without loss: the narrowest width that holds their range above the minimum.
 
-A range of more than 32 bits saves nothing and is held as a copy, so that any integers can be encoded.
+Between 16 and 32 bits the lower 16 and the upper ones are codes of their own. A range of more than 32 bits saves
+nothing and is held as a copy, so that any integers can be encoded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _encode = torch.ops.gact.encode_integers.default
 _decode_into = torch.ops.gact.decode_integers_into.default
 
 DTYPES = frozenset(checks.INTEGER_DTYPES)
-WIDTHS = checks.INTEGER_WIDTHS
+_LOW = 16
+WIDTHS = tuple(sorted({*checks.INTEGER_WIDTHS, *(_LOW + width for width in checks.INTEGER_WIDTHS if width < _LOW)}))
 
 
 class Integers:
@@ -26,28 +28,41 @@ class Integers:
         region: Tensor that is dense in memory, of a dtype in ``DTYPES``.
         minimum: Its least value.
         maximum: Its greatest value.
+
+    Attributes:
+        codes: The offsets, or the lower 16 bits of them.
+        upper: Their other bits; None where there is no need of these.
     """
 
-    __slots__ = ("bits", "codes", "dtype", "minimum")
+    __slots__ = ("bits", "codes", "dtype", "minimum", "parts", "upper")
 
     name = "integers"
-    parts: tuple[str, ...] = ("codes",)
     offloaded_bytes = 0
 
     def __init__(self, region: Tensor, minimum: int, maximum: int) -> None:
         self.bits = width_of(minimum, maximum)
         self.minimum = minimum
         self.codes: Tensor
-        if self.bits in WIDTHS:
+        self.upper: Tensor | None = None
+        self.parts: tuple[str, ...] = ("codes",)
+        if self._is_split:
+            self.codes = _encode(region, minimum, _LOW)  # offsets modulo 2^16
+            self.upper = _encode((region.long() - minimum) >> _LOW, 0, self.bits - _LOW)
+            self.parts = ("codes", "upper")
+        elif self.bits in WIDTHS:
             self.codes = _encode(region, minimum, self.bits)
         else:
             self.codes = region.as_strided((region.numel(),), (1,)).clone()
         self.dtype = region.dtype
 
     @property
+    def _is_split(self) -> bool:
+        return _LOW < self.bits < 2 * _LOW
+
+    @property
     def nbytes(self) -> int:
         """Bytes held, the minimum included."""
-        return int(self.codes.nbytes) + 8
+        return int(self.codes.nbytes) + (0 if self.upper is None else int(self.upper.nbytes)) + 8
 
     def loaded(self) -> Integers:
         """The code itself: its data is where the region was."""
@@ -59,8 +74,13 @@ class Integers:
         if self.bits not in WIDTHS:
             return self.codes.clone().as_strided(size, stride)
         out = self.codes.new_empty_strided(size, stride, dtype=self.dtype)
-        _decode_into(out, self.codes, self.minimum, self.bits)
-        return out
+        if self.upper is None:
+            _decode_into(out, self.codes, self.minimum, self.bits)
+            return out
+        upper = torch.empty_like(out)
+        _decode_into(out, self.codes, self.minimum, _LOW)
+        _decode_into(upper, self.upper, 0, self.bits - _LOW)
+        return out.add_(upper, alpha=1 << _LOW)
 
 
 def extremes(region: Tensor) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from .joint import Joint
 from .plan import Plan, wider
 from .probabilities import WEIGHED, taken_out
 from .steep import needs_of
-from .values import can_be_coded, is_float, is_reciprocal, is_small, is_symbol, numel, tensor_of
+from .values import can_be_coded, exceeds_one, is_float, is_reciprocal, is_small, is_symbol, numel, tensor_of
 
 _OF_TWO = TERMS | {"mul"}
 _PART = 8
@@ -199,7 +199,7 @@ class Choice:
             if not isinstance(exponent, (int, float)) or exponent < 0 or exponent != int(exponent):
                 return True
         if name not in ("mul", "pow") or not depth:
-            return name in STEEP
+            return name in STEEP and not (name == "reciprocal" and exceeds_one(maker.args[0]))
         # A factor of few elements is a statistic.
         large = [each for each in maker.all_input_nodes if is_float(each) and _PART * numel(each) > numel(maker)]
         return any(self._is_steep(self._maker(each), depth - 1) for each in large)

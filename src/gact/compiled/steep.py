@@ -14,7 +14,7 @@ from ..operators.aten import VIEWS, name_of
 from ..operators.need import Need, exact
 from .joint import Joint
 from .plan import both
-from .values import can_be_coded, is_float, reached
+from .values import can_be_coded, exceeds_one, is_float, reached
 
 _NEED = exact("a steep function reads it")
 _MOST = 256
@@ -97,12 +97,8 @@ def _steep_in(node: fx.Node) -> Iterator[fx.Node]:
 
 
 def _is_away(name: str, argument: fx.Node) -> bool:
-    """Whether 1 more than an exponential is meant, which is far from any pole: SiLU and softplus are spelled so."""
-    if name == "log1p":
-        return _name(argument) == "exp"
-    parts = argument.args[:2] if _name(argument) == "add" else ()
-    is_exponential = any(isinstance(each, fx.Node) and _name(each) == "exp" for each in parts)
-    return is_exponential and any(each == 1 for each in parts)
+    """Whether 1 more than an exponential is meant."""
+    return _name(argument) == "exp" if name == "log1p" else exceeds_one(argument)
 
 
 def _read_behind(node: fx.Node, argument: fx.Node) -> Iterator[fx.Node]:

@@ -95,6 +95,14 @@ def can_be_coded(node: fx.Node) -> bool:
     return is_dense([hint(each) for each in tensor.shape], [hint(each) for each in tensor.stride()])
 
 
+def exceeds_one(node: Any) -> bool:
+    """Whether a node is 1 more than an exponential, which is far from any pole: sigmoid and softplus are spelled so."""
+    if not isinstance(node, fx.Node) or name_of(node.target) != "add":
+        return False
+    parts = node.args[:2]
+    return 1 in parts and any(isinstance(each, fx.Node) and name_of(each.target) == "exp" for each in parts)
+
+
 def is_reciprocal(node: fx.Node) -> bool:
     """Whether a node is the reciprocal of a root, which is neither zero nor infinite."""
     while name_of(node.target) in RESHAPES and isinstance(node.args[0], fx.Node):
