@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from ..networks import Built, repeatable
 from .detection import detector
 from .experts import experts
+from .flickr import flickr_gat, flickr_gcn, flickr_gcnii
 from .graph import gat, gcn, sage
 from .hugging_face import bert, llama, resnet, t5
 from .lora import lora
@@ -37,6 +38,9 @@ ARCHITECTURES: Mapping[str, Callable[[bool], Built]] = {
     "lora": lora,
     "detector": detector,
     "masked": masked,
+    "flickr_gcn": flickr_gcn,
+    "flickr_gat": flickr_gat,
+    "flickr_gcnii": flickr_gcnii,
 }
 
 
