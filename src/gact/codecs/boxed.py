@@ -151,11 +151,10 @@ def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None
 def _slopes(transform: Transform, starts: list[int], exact: Tensor, widths: Tensor, sample: Grid) -> Tensor:
     """How steep the transform is about each element of some bands of boxes, of which the first have these numbers."""
     if isinstance(transform, Normalised):
-        deviations, shift = torch.ones_like(exact), torch.zeros_like(exact)
-        for each in (deviations, shift):
-            for start, part in zip(starts, each.split(len(each) // len(starts)), strict=True):
-                transform.inverse()(start, part)
-        return deviations.sub_(shift).reciprocal_()
+        slopes, write = torch.empty_like(exact), transform.slopes()
+        for start, part in zip(starts, slopes.split(len(slopes) // len(starts)), strict=True):
+            write(start, part)
+        return slopes
     reach = widths[sample.box_of(0, sample.high * sample.wide, exact.device)].view(-1).mul_(_ABOUT)
     low, high = exact - reach, exact + reach
     for each in (low, high):

@@ -88,6 +88,16 @@ class Normalised:
 
         return write
 
+    def slopes(self) -> Forward:
+        """What an element is multiplied by."""
+        rstd = self._table(self.rstd)
+
+        def write(start: int, out: Tensor) -> None:
+            for piece in self._channels.pieces(start, start + out.numel()):
+                piece.of(out, start).copy_(piece.figures(rstd))
+
+        return write
+
     def inverse(self) -> Inverse:
         """Multiplies by the deviation and adds the mean."""
         deviation, mean = self._deviations(), self._means()
