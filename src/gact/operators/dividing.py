@@ -160,11 +160,11 @@ def divisor(node: Node, value: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """
     name = node.name()
     if not is_reciprocal(node):
-        return value, _size(node, 0)
+        return value, size_of(node, 0)
     if name not in _NORMS:
         return value.reciprocal(), tuple(value.shape)
     earlier, at = node.next_functions[0]
-    size = _size(earlier, at)
+    size = size_of(earlier, at)
     if value.dim() == 1 and "Batch" in name:
         value = value.view(1, -1, *(1 for _ in size[2:]))
     return value.reciprocal(), size
@@ -248,7 +248,7 @@ _FACTORS_OF_MATRICES = {
 _ADDING = frozenset({"Cumsum", "IndexAdd", "LinalgVectorNorm", "Norm", "ScatterAdd", "Sum"})
 
 
-def _size(node: Node | None, index: int) -> tuple[int, ...]:
+def size_of(node: Node | None, index: int) -> tuple[int, ...]:
     """The size of what a node gave; () if it does not tell."""
     told = getattr(node, "_input_metadata", None)
     if told is None or index >= len(told) or not hasattr(told[index], "shape"):
@@ -259,13 +259,13 @@ def _size(node: Node | None, index: int) -> tuple[int, ...]:
 def _reduced(node: Node) -> float:
     """How many elements a mean or a variance is of."""
     earlier, index = node.next_functions[0]
-    return max(math.prod(_size(earlier, index)) / max(math.prod(_size(node, 0)), 1), 1.0)
+    return max(math.prod(size_of(earlier, index)) / max(math.prod(size_of(node, 0)), 1), 1.0)
 
 
 def _count(node: Any) -> float:
     """How many elements a normalisation has one deviation of."""
     earlier, index = node.next_functions[0]
-    size, name = _size(earlier, index), node.name()
+    size, name = size_of(earlier, index), node.name()
     if "Batch" in name:
         return max(math.prod(size) / max(size[1] if len(size) > 1 else 1, 1), 1.0)
     if "Group" in name:

@@ -189,7 +189,7 @@ def _behind(nodes: Iterable[Node | None], sums: bool) -> list[Node]:
                 continue
             sums = False
         elif name in PRODUCTS:
-            if name in MATRICES and not (sums and _is_no_layer(node)):
+            if name in MATRICES and (is_layer(node) or not sums):
                 continue
             found.append(node)
         elif name not in ON_THE_WAY and not (sums and name in _SUMMED):
@@ -199,14 +199,18 @@ def _behind(nodes: Iterable[Node | None], sums: bool) -> list[Node]:
     return found
 
 
-def _is_no_layer(node: Node) -> bool:
-    """Whether no factor of a matrix product is a parameter."""
+def is_layer(node: Node) -> bool:
+    """Whether a factor of a matrix product is a parameter.
+
+    Args:
+        node: The node of the product.
+    """
     for earlier, _ in node.next_functions:
         while earlier is not None and earlier.name() in ("TBackward0", "TransposeBackward0", "PermuteBackward0"):
             earlier = earlier.next_functions[0][0]
         if earlier is not None and earlier.name() == "torch::autograd::AccumulateGrad":
-            return False
-    return True
+            return True
+    return False
 
 
 _LOOKED_AT = {
