@@ -50,7 +50,7 @@ def beside(node: Node, slot: str) -> str | None:
     name = node.name()
     if name == "PowBackward0" or name in _SMALL_FOR_SMALL:
         return slot
-    if name in OWN:
+    if name in OWN or (name == "DivBackward0" and slot == "self"):
         return ""
     other = _OTHERS.get(slot) if name in ("AddcmulBackward0", "MulBackward0") else None
     return other if other is not None and getattr(node, f"_raw_saved_{other}", None) is not None else None

@@ -26,7 +26,7 @@ _MANY = 2**16
 """So many numbers are not looked at in every step."""
 _LARGE = 2**22
 """Of tensors with more elements some slices are looked at."""
-_MOST = 32.0
+_MOST = 16.0
 """Mean over rows of the square of what is rounding, in squared levels: rows of ordinary numbers have four."""
 
 
@@ -112,12 +112,13 @@ def _each_once(value: Tensor) -> Tensor:
 
 
 def coded_behind(node: Node) -> Iterator[Drowned]:
-    """The codes of what multiplies the gradient behind the divisor of a node.
+    """The codes of what multiplies the gradient behind the divisor of a node, and that of what it divides.
 
     Args:
         node: A node that divides.
     """
-    for behind in behind_divisor(node):
+    itself = [Behind(node, Size(), ())] if node.name() == "DivBackward0" else []
+    for behind in (*itself, *behind_divisor(node)):
         for held, slot in held_by(behind.node):
             if type(held) is Save and held.site is not None and type(held.result) is Packed:
                 yield Drowned(held, behind, slot)
@@ -141,6 +142,8 @@ def is_drowned(found: Drowned, rows: Rows, exact: Tensor | None) -> bool:
     error = _error(found, packed, exact, some)
     if error is None:
         return False
+    if node.name() == "DivBackward0":
+        return exact is not None and _is_row_lost(error, exact, rows, some, packed.held.bits)
     if other:
         error = _times(error, exact if other == slot and exact is not None else saved_in(node, other), some)
     for factor in factors:
@@ -242,6 +245,17 @@ def _value(factor: Factor) -> Tensor | None:
     if value.dtype == torch.bool:
         return value.logical_not() if factor.negated else value
     return value if factor.power == 1 else value.float().pow(factor.power).mul_(factor.times)
+
+
+def _is_row_lost(error: Tensor, exact: Tensor, rows: Rows, some: Some | None, bits: int) -> bool:
+    """Whether of rows that are divided more is rounding, however large they are, than ordinary rows have."""
+    exact = exact.detach() if some is None else some.take(exact.detach())
+    over = [dim for dim, extent in enumerate(rows.divisor.shape) if extent == 1]
+    if exact.dim() != rows.divisor.dim() or not over:
+        return False
+    size = exact.float().square().sum(over)
+    shares = (error.sum(over) / size)[size > 0]
+    return bool(shares.numel()) and not float(shares.mean()) * float((1 << bits) - 1) ** 2 <= _MOST
 
 
 def _times(error: Tensor, factor: Tensor | None, some: Some | None) -> Tensor:

@@ -57,13 +57,14 @@ class Sites:
     Attributes:
         shown: Sites at which values were saved that need not be exact for their own node.
         steep: Those of them that a steep function further on has read.
-        looks: When it was looked whether what is divided by drowns in their rounding.
+        looks: When it was looked whether what is divided by drowns in their rounding; with whether they are those of
+            the division itself.
     """
 
     def __init__(self, model: torch.nn.Module | None) -> None:
         self.shown: set[Site] = set()
         self.steep: set[Site] = set()
-        self.looks: dict[Site, Looks] = {}
+        self.looks: dict[tuple[Site, bool], Looks] = {}
         self._known: dict[tuple[str, str, int, int], Site] = {}
         self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
         self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)

@@ -133,7 +133,7 @@ class Steep:
     def _divide(self, node: Node) -> None:
         """Has codes behind a divisor give way that have more rounding than what is left of rows."""
         save = next((held for held in saves_of(node) if type(held) is Save and held.site is not None), None)
-        if save is not None and not self._are_due(save, least_of(node)):
+        if save is not None and not self._are_due(save, least_of(node), of_node=True):
             return
         rows = None
         for found in coded_behind(node):
@@ -146,11 +146,12 @@ class Steep:
             if self._are_due(found.save, rows.least) and is_drowned(found, rows, self._values(found.save)):
                 self._keep(found.save, True)
 
-    def _are_due(self, save: Save, least: float) -> bool:
-        """Whether to look at what is divided by."""
-        looks = self._sites.looks.get(save.place)
+    def _are_due(self, save: Save, least: float, of_node: bool = False) -> bool:
+        """Whether to look at what is divided by, beside a code or at all."""
+        key = save.place, of_node
+        looks = self._sites.looks.get(key)
         if looks is None:
-            looks = self._sites.looks[save.place] = Looks()
+            looks = self._sites.looks[key] = Looks()
         return looks.are_due(save.step.number, least)
 
     def close(self) -> None:
