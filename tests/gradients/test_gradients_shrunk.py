@@ -31,6 +31,24 @@ def difference_of_two_that_are_nearly_the_same():
     return model, loss
 
 
+@KINDS.of((torch.sub, 1e3), (torch.sub, 1e5), (torch.add, 1e3))
+def cancelling_in_all_rows_but_a_loud_one(function, loudness):
+    """Each row counts alike behind a norm."""
+    model, x = layers()
+    loud = torch.full((ROWS, 1), 0.1)
+    loud[5] = loudness
+
+    def loss():
+        one = model[0](x)
+        h = one.detach() * 1e3
+        near = h + model[0](x) * loud
+        read = ((model[1](near) + model[1](h)) * x).mean() * 1e-6
+        difference = function(near, h, alpha=-1 if function is torch.add else 1)
+        return read + (F.layer_norm(model[2](difference), (WIDTH,), eps=1e-12) * x).mean()
+
+    return model, loss
+
+
 @KINDS.of(
     (torch.tanh, 1e3), (torch.sigmoid, -1e6), (F.hardtanh, 1e3), (F.hardsigmoid, 1e3), (F.relu6, 1e3), (F.relu, -1e3)
 )

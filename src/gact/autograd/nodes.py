@@ -101,7 +101,7 @@ def walk(roots: Iterable[Node], lowest: int, told: Callable[[Any, Node, str, int
         if node in seen or node._sequence_nr() < lowest or node.name() == _LEAF:
             continue
         seen.add(node)
-        for place, (held, slot) in enumerate(_held_by(node)):
+        for place, (held, slot) in enumerate(held_by(node)):
             if told(held, node, slot, place):
                 return
         coming.extend(earlier for earlier, _ in node.next_functions if earlier is not None)
@@ -109,10 +109,10 @@ def walk(roots: Iterable[Node], lowest: int, told: Callable[[Any, Node, str, int
 
 def saves_of(node: Node) -> Iterator[Any]:
     """What hooks have returned for the slots of a node, in which it holds something."""
-    return (held for held, _ in _held_by(node))
+    return (held for held, _ in held_by(node))
 
 
-def _held_by(node: Node) -> Iterator[tuple[Any, str]]:
+def held_by(node: Node) -> Iterator[tuple[Any, str]]:
     """What hooks have returned for each slot of a node."""
     slots = _FUNCTION_SLOTS if isinstance(node, BackwardCFunction) else _slots_of(type(node))
     for slot, attribute in slots:

@@ -77,3 +77,16 @@ def _bends(user: fx.Node, node: fx.Node, group: set[fx.Node]) -> bool:
         return True
     is_pointwise = torch.Tag.pointwise in target.tags
     return name in _CURVES or (is_pointwise and name not in _LINEAR and name not in FACTORS)
+
+
+def is_chosen(node: fx.Node, dependent: set[fx.Node]) -> bool:
+    """Whether backward takes what a node gives for some elements and another gradient for the others.
+
+    Args:
+        node: The node.
+        dependent: What depends on the gradient.
+    """
+    while len(node.users) == 1 and name_of((user := next(iter(node.users))).target) in VIEWS | FACTORS:
+        node = user
+    choices = (user for user in node.users if name_of(user.target) == "where" and user.args[0] is not node)
+    return any(all(each in dependent for each in user.args[1:]) for user in choices)

@@ -17,20 +17,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from torch import fx
 
-from ..operators.aten import EXPONENTIALS, FACTORS, MAGNITUDES, STEEP, TERMS, VIEWS, name_of
-from ..operators.need import Need
+from ..operators.aten import EXPONENTIALS, MAGNITUDES, STEEP, name_of
+from ..operators.need import WIDE, Need
 from .joint import Joint
+from .lines import PART, Lines
 from .plan import Plan, wider
 from .probabilities import WEIGHED, taken_out
 from .steep import needs_of
-from .values import can_be_coded, exceeds_one, is_float, is_reciprocal, is_small, is_symbol, numel, tensor_of
+from .values import can_be_coded, exceeds_one, is_float, is_small, is_symbol, numel, tensor_of
 
-_OF_TWO = TERMS | {"mul"}
-_PART = 8
-"""A statistic has at least so many times fewer elements than what it is of."""
+_OF_TWO = {"mul"}
 
 
 class Choice:
@@ -41,6 +39,7 @@ class Choice:
 
     Attributes:
         plan: The result.
+        lines: Tells which values are lines of others.
     """
 
     def __init__(self, joint: Joint) -> None:
@@ -49,6 +48,7 @@ class Choice:
         self._roots: dict[fx.Node, frozenset[fx.Node]] = {}
         self._had: dict[fx.Node, bool] = {}
         self._saved = frozenset(joint.saved)
+        self.lines = Lines(joint, self.plan, self.can_be_had, self._keep)
         needs = needs_of(joint)
         self._hold_exactly(needs)
         self._hold_discrete(needs)
@@ -143,7 +143,7 @@ class Choice:
             else:
                 self.plan.packed[logarithm] = need
         # The bound of attention's scores is taken of queries and keys themselves.
-        lines = {node: [node] if need.form else list(self._line(node)) for node, need in wanted.items()}
+        lines = {node: [node] if need.form else list(self.lines.of(node)) for node, need in wanted.items()}
         shared = Counter(each for line in lines.values() for each in line)
         for node, need in wanted.items():
             line = [each for each in lines[node] if can_be_coded(each)]
@@ -153,11 +153,12 @@ class Choice:
                 continue
             # The nearest of those that most readers share.
             chosen = max(line, key=lambda each: shared[each])
-            if self._is_steep(maker := self._maker(chosen)):
+            if self._is_steep(maker := self.lines.maker(chosen)):
                 self._keep(chosen, "steep function")
                 continue
             guarded = name_of(maker.target) in EXPONENTIALS and not need.form
             need = replace(need, form=MAGNITUDES) if guarded else need
+            need = wider(need, WIDE) if chosen in self.lines.few else need
             self.plan.packed[chosen] = wider(self.plan.packed.get(chosen), need)
         self._drop(wanted, shared)
 
@@ -177,19 +178,11 @@ class Choice:
     def _end(self, node: fx.Node) -> fx.Node:
         """The first value before this one, or itself, that is held or made by no linear step of one value."""
         while node not in self.plan.packed and not self.can_be_had(node):
-            before = self._before(node)
+            before = self.lines.before(node)
             if before is None:
                 break
             node = before
         return node
-
-    def _maker(self, node: fx.Node) -> fx.Node:
-        """What has made a value, linear steps after it looked through."""
-        while True:
-            before = node.args[0] if name_of(node.target) == "masked_fill" else self._before(node)
-            if not isinstance(before, fx.Node) or before.op != "call_function":
-                return node
-            node = before
 
     def _is_steep(self, maker: fx.Node, depth: int = 4) -> bool:
         """Whether what a node gives may be near a pole, as a product of such values may be."""
@@ -201,97 +194,5 @@ class Choice:
         if name not in ("mul", "pow") or not depth:
             return name in STEEP and not (name == "reciprocal" and exceeds_one(maker.args[0]))
         # A factor of few elements is a statistic.
-        large = [each for each in maker.all_input_nodes if is_float(each) and _PART * numel(each) > numel(maker)]
-        return any(self._is_steep(self._maker(each), depth - 1) for each in large)
-
-    def _line(self, node: fx.Node) -> Iterator[fx.Node]:
-        """A value, and those before it that give it by linear steps and are no larger."""
-        most = numel(node)
-        at: fx.Node | None = node
-        while at is not None and not self.can_be_had(at):
-            scaled = self._scaled(at)
-            if scaled is not None:
-                yield scaled
-                yield at
-                return
-            if numel(at) <= most:
-                yield at
-            at = self._before(at)
-
-    def _before(self, node: fx.Node) -> fx.Node | None:
-        """The value that a linear step makes this one of; None if it is made otherwise."""
-        if node in self.plan.made:
-            return next(each for each in self.plan.made[node][1] if isinstance(each, fx.Node) and is_float(each))
-        name = name_of(node.target) if node.op == "call_function" else ""
-        if name in VIEWS:
-            before = node.args[0]
-            return before if isinstance(before, fx.Node) and is_float(before) else None
-        if name == "neg" or (name == "pow" and node.args[1] == 1):
-            return node.args[0]  # type: ignore[return-value]
-        if name in FACTORS | TERMS and "rounding_mode" not in node.kwargs:
-            return self._carrier(node)
-        if name == "where":
-            return self._chosen(node)
-        return self._rectified(node) if name == "relu" else None
-
-    def _carrier(self, node: fx.Node) -> fx.Node | None:
-        """The argument that a sum or product is linear in, where the other is a constant, a parameter or a mask."""
-        first, second = node.args[0], node.args[1]
-        if not isinstance(second, fx.Node):
-            return first if isinstance(first, fx.Node) and is_float(first) else None
-        if not isinstance(first, fx.Node):
-            return None
-        for carrier, other in ((first, second), (second, first)):
-            if name_of(node.target) == "div" and carrier is second:
-                break
-            if is_float(carrier) and not self.can_be_had(carrier) and self._is_constant(other):
-                return carrier
-        return None
-
-    def _is_constant(self, node: fx.Node) -> bool:
-        """Whether a node is made of parameters, constants and truth values that are held."""
-        if self._joint.is_free(node):
-            return True
-        tensor = tensor_of(node)
-        if tensor is not None and tensor.dtype is torch.bool:
-            return self.can_be_had(node)
-        inputs = node.all_input_nodes
-        if not inputs or name_of(node.target) not in VIEWS | FACTORS | TERMS | {"where"}:
-            return False
-        return all(self._is_constant(each) for each in inputs)
-
-    def _chosen(self, node: fx.Node) -> fx.Node | None:
-        """The value that ``where`` takes, where the other is a constant and the truth values are held."""
-        condition, *values = node.args
-        if not isinstance(condition, fx.Node) or not self.can_be_had(condition):
-            return None
-        floats = [each for each in values if isinstance(each, fx.Node) and not self._is_constant(each)]
-        return floats[0] if len(floats) == 1 and is_float(floats[0]) else None
-
-    def _rectified(self, node: fx.Node) -> fx.Node | None:
-        """What ReLU was applied to, where it is held which elements it let pass."""
-        for mask in node.users:
-            if name_of(mask.target) == "le" and mask.args == (node, 0) and self.can_be_had(mask):
-                before = node.args[0]
-                assert isinstance(before, fx.Node)
-                self.plan.made[node] = torch.ops.aten.where.self, (mask, self._joint.zero(before), before)
-                return before
-        return None
-
-    def _scaled(self, node: fx.Node) -> fx.Node | None:
-        """The product of a value and the reciprocal of its deviation, which is held in its place."""
-        for product in node.users:
-            if name_of(product.target) != "mul" or len(product.args) != 2 or not can_be_coded(product):
-                continue
-            others = [each for each in product.args if each is not node]
-            if len(others) != 1 or not isinstance(others[0], fx.Node) or not is_reciprocal(others[0]):
-                continue
-            scale = others[0]
-            if _PART * numel(scale) > numel(node):
-                continue
-            if not self.can_be_had(scale):
-                self.plan.kept[scale] = "statistic"
-                self._had.clear()
-            self.plan.made[node] = torch.ops.aten.div.Tensor, (product, scale)
-            return product
-        return None
+        large = [each for each in maker.all_input_nodes if is_float(each) and PART * numel(each) > numel(maker)]
+        return any(self._is_steep(self.lines.maker(each), depth - 1) for each in large)

@@ -8,39 +8,20 @@ forward graph it can be seen what a saved value is for, and values in the middle
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ..autograd.internals import OpOverload
-from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of, need_of_argument
-from ..operators.need import Need, exact
-from .bends import SHAPED, bent
+from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of
+from .bends import SHAPED
+from .readings import nodes_in, readings_of
 from .states import states_of
 from .values import is_float, is_small, is_symbol, tensor_of
 
-_GRADIENT = exact("returned as a gradient")
-_UNKNOWN = exact("no operator of aten")
-_BENT = exact("backward bends it")
 _CHEAP = VIEWS | FACTORS | TERMS | {"full", "neg", "where", "logical_not"}
-
-
-class Reading:
-    """One argument of a node of backward that does not depend on the gradient.
-
-    Attributes:
-        node: What is read, in the forward graph.
-        reader: The node of backward.
-        argument: Its argument in the graph of backward.
-        need: What must survive of it.
-    """
-
-    __slots__ = ("argument", "need", "node", "reader")
-
-    def __init__(self, node: fx.Node, reader: fx.Node, argument: fx.Node, need: Need) -> None:
-        self.node, self.reader, self.argument, self.need = node, reader, argument, need
 
 
 class Joint:
@@ -80,7 +61,7 @@ class Joint:
                 self._known.setdefault(self._key(node.target, node.args, node.kwargs), node)
         self._write()
         self._gather()
-        self.readings = self._read()
+        self.readings = readings_of(backward, self.twin, self.states)
 
     def is_static(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a buffer."""
@@ -124,7 +105,7 @@ class Joint:
         node = self._known.get(key) or self._known.get(_place(target, args, like))
         if node is not None:
             return node
-        inputs = [each for each in _nodes((args, kwargs)) if each not in self.inputs]
+        inputs = [each for each in nodes_in((args, kwargs)) if each not in self.inputs]
         last = max(inputs, default=None)
         place = self.forward.inserting_before(self._first) if last is None else self.forward.inserting_after(last)
         with place:
@@ -153,8 +134,9 @@ class Joint:
             elif is_pure(node) and all(each in self.twin for each in node.all_input_nodes):
                 args = fx.map_arg(node.args, self.twin.__getitem__)
                 kwargs = fx.map_arg(node.kwargs, self.twin.__getitem__)
-                self.twin[node] = self.add(node.target, args, kwargs, node)
-                self._computed.add(self.twin[node])
+                self.twin[node] = twin = self.add(node.target, args, kwargs, node)
+                if twin.target is node.target:  # else it is what this shows, which backward does not compute
+                    self._computed.add(twin)
 
     def _gather(self) -> None:
         """Has backward multiply the gradient once where it would by two saved values in a row, of one size each."""
@@ -201,49 +183,6 @@ class Joint:
         node = self.add(torch.ops.aten.full.default, ([], 0.0), options, like)
         node.meta = {"val": fake}
         return node
-
-    def _read(self) -> list[Reading]:
-        """Readings, exact where backward is not linear in what the reader gives."""
-        found = [
-            Reading(self.twin[argument], node, argument, _need(node, name))
-            for node in self.backward.nodes
-            if node not in self.twin
-            for name, argument in _arguments(node)
-            if argument in self.twin
-        ]
-        known = {*self.twin, *self.states.values()}
-        gradients = [node for node in self.backward.find_nodes(op="placeholder") if node not in known]
-        readers = {each.reader for each in found if each.need.kind == "value" and is_float(each.node)}
-        bends = bent(self.backward, gradients, readers)
-        for reading in found:
-            if reading.need.kind == "value" and reading.reader in bends:
-                reading.need = _BENT
-        return found
-
-
-def _need(node: fx.Node, name: str) -> Need:
-    if node.op == "output":
-        return _GRADIENT
-    return need_of_argument(node.target, name) if node.op == "call_function" else _UNKNOWN
-
-
-def _arguments(node: fx.Node) -> Iterator[tuple[str, fx.Node]]:
-    """The nodes that a node reads, each with the name of its argument."""
-    schema = getattr(node.target, "_schema", None)
-    for place, value in enumerate(node.args):
-        known = schema is not None and place < len(schema.arguments)
-        name = schema.arguments[place].name if schema is not None and known else ""
-        for each in _nodes(value):
-            yield name, each
-    for name, value in node.kwargs.items():
-        for each in _nodes(value):
-            yield name, each
-
-
-def _nodes(value: Any) -> list[fx.Node]:
-    found: list[fx.Node] = []
-    fx.map_arg(value, lambda node: found.append(node))
-    return found
 
 
 def is_pure(node: fx.Node) -> bool:

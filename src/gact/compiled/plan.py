@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 
 from ..operators.need import Need
-from .joint import Reading
+from .readings import Reading
 
 
 @dataclass

@@ -16,10 +16,11 @@ from ..operators.aten import MAGNITUDES
 from ..operators.need import Need
 from .accounts import Accounts
 from .handles import COUNTED, TURN
-from .joint import Joint, Reading
+from .joint import Joint
 from .places import Places
 from .plan import Plan
 from .probabilities import LOGARITHM
+from .readings import Reading
 from .states import STATE
 from .values import is_symbol, nbytes, tensor_of
 

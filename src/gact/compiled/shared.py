@@ -26,6 +26,7 @@ from ..operators.aten import MAGNITUDES, STEEP, name_of
 from ..operators.need import VALUE, Need
 from .choice import Choice
 from .joint import is_pure
+from .lines import PART
 from .plan import Plan, wider
 from .turns import CURVES, LINES, POINTWISE, Turns
 from .values import can_be_coded, is_float, numel
@@ -172,9 +173,14 @@ class Sharing:
             return None
         found: list[fx.Node] = []
         fx.map_arg((args, dict(kwargs)), found.append)
-        found = [each for each in found if not self._choice.can_be_had(each)]
+        exact = [each for each in found if self._choice.can_be_had(each)]
+        found = [each for each in found if each not in exact]
         alike = all(is_float(each) and numel(each) == numel(node) for each in found)
-        return set(found) if alike else None
+        return set(found) if alike and not any(self._is_statistic(each, node) for each in exact) else None
+
+    def _is_statistic(self, node: fx.Node, of: fx.Node) -> bool:
+        """Whether a value was computed of many elements of another: where those differ little it enlarges rounding."""
+        return not self._choice.lines.is_constant(node) and PART * numel(node) <= numel(of)
 
     def _is_scaled(self, nodes: set[fx.Node]) -> bool:
         """Whether a value is another, or that with a number added or multiplied."""

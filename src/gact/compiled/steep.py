@@ -111,7 +111,7 @@ def _read_behind(node: fx.Node, argument: fx.Node) -> Iterator[fx.Node]:
     yield from found
     if found and _name(node) == "div" and isinstance(node.args[0], fx.Node):
         # What is divided is as small as what divides it, where the ratio of the two is ordinary.
-        yield node.args[0]
+        yield from (node, node.args[0])
         yield from _behind(node.args[0], sums)
 
 
@@ -133,6 +133,8 @@ def _behind(node: fx.Node, sums: bool) -> Iterator[fx.Node]:
             if name in _MATRICES and not sums:
                 continue
             yield from inputs
+            if name == "div":
+                yield node  # what divides is multiplied with the quotient
         elif name not in _THROUGH and not (sums and name in _SUMS):
             continue
         coming.extend((each, sums) for each in (inputs if sums or name != "div" else inputs[:1]))

@@ -10,7 +10,8 @@ Users state needs of their own with ``registry.register_need``.
 side a bound itself lies; torch is asked. ``forms``: the form in which a value is coded. ``magnitudes``, ``floats``:
 numbers whose small ones a common step would drown. ``overwriting``: ops that overwrite a view, whose nodes are hidden.
 ``aten``: the same needs by aten operator, for compiled code. ``steep``: what must be exact because of a function
-further on.
+further on. ``dividing``: what divides, and what lies behind it through sums. ``multiplying``: what a node multiplies
+the gradient by. ``decays``: products with exponentials that others undo.
 """
 
 from .bounds import prepare

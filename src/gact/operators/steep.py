@@ -65,10 +65,10 @@ _OWN = """
     SafeSoftmaxBackward0 SigmoidBackward0 SoftmaxBackward0 SoftplusBackward0 TanhBackward0
 """
 _PRODUCTS = "AddcmulBackward0 DivBackward0 LerpBackward1 MulBackward0 PowBackward0"
-_MATRICES = frozenset({"BmmBackward0", "DotBackward0", "MmBackward0", "MvBackward0"})
+MATRICES = frozenset({"BmmBackward0", "DotBackward0", "MmBackward0", "MvBackward0"})
 OWN = frozenset(_OWN.split())
 """Functions that are not steep themselves and multiply the gradient by their own result, or by what it tells."""
-PRODUCTS = _MATRICES.union(_PRODUCTS.split())
+PRODUCTS = MATRICES.union(_PRODUCTS.split())
 """Ops that multiply the gradient by their other argument, or by a power of the one they have."""
 MULTIPLYING = OWN | PRODUCTS
 _BOUNDED = frozenset({"ExpBackward0", "Exp2Backward0", "SigmoidBackward0"})
@@ -91,7 +91,7 @@ def _numbered(text: str) -> frozenset[str]:
     return frozenset(f"{name}Backward{number}" for name in text.split() for number in range(5))
 
 
-_ON_THE_WAY = _numbered(_THROUGH) | {"CopySlices"}
+ON_THE_WAY = _numbered(_THROUGH) | {"CopySlices"}
 _SUMMED = _numbered(_SUMS)
 
 _OF_TENSORS = """
@@ -189,24 +189,28 @@ def _behind(nodes: Iterable[Node | None], sums: bool) -> list[Node]:
                 continue
             sums = False
         elif name in PRODUCTS:
-            if name in _MATRICES and not (sums and _is_no_layer(node)):
+            if name in MATRICES and (is_layer(node) or not sums):
                 continue
             found.append(node)
-        elif name not in _ON_THE_WAY and not (sums and name in _SUMMED):
+        elif name not in ON_THE_WAY and not (sums and name in _SUMMED):
             continue
         edges = node.next_functions if sums or name != "DivBackward0" else node.next_functions[:1]
         coming.extend((earlier, sums) for earlier, _ in edges if earlier is not None)
     return found
 
 
-def _is_no_layer(node: Node) -> bool:
-    """Whether no factor of a matrix product is a parameter."""
+def is_layer(node: Node) -> bool:
+    """Whether a factor of a matrix product is a parameter.
+
+    Args:
+        node: The node of the product.
+    """
     for earlier, _ in node.next_functions:
         while earlier is not None and earlier.name() in ("TBackward0", "TransposeBackward0", "PermuteBackward0"):
             earlier = earlier.next_functions[0][0]
         if earlier is not None and earlier.name() == "torch::autograd::AccumulateGrad":
-            return False
-    return True
+            return True
+    return False
 
 
 _LOOKED_AT = {

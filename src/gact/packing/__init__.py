@@ -9,6 +9,8 @@
 * ``outweighed``: which width a row that a norm reads must have.
 * ``drowned``: whether what is made again has far more rounding than a code of its own would.
 * ``steep``: what a steep function further on reads gives way to its values.
+* ``divided``: how much of what is divided by is rounding of codes behind it.
+* ``decays``: exponentials that others undo, and what was multiplied by them.
 * ``casting``: switches autocast off meanwhile.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``offload``: has what is packed lie in a store.

@@ -27,8 +27,8 @@ from ..autograd.inner import InnerPasses
 from ..autograd.internals import trace_of_now
 from ..autograd.modules import follow, unfollow
 from ..autograd.nodes import op_of
+from ..operators.dividing import LOOKED_AFTER
 from ..operators.overwriting import OVERWRITING, hides_its_node
-from ..operators.steep import STEEP
 from ..records import Arguments, Site
 from ..remat.rules import DERIVABLE
 from ..saved.boundaries import DECIDING, LEAVING, Boundaries
@@ -150,8 +150,8 @@ class Consumers(TorchFunctionMode):
             waiting.tell(result)
             if waiting.saves and func in OVERWRITING and hides_its_node(result):
                 waiting.assume(OVERWRITING[func], self._op_at)
-        if func in STEEP and self._steep is not None:
-            self._steep.meet(result)
+        if func in LOOKED_AFTER and self._steep is not None:
+            self._steep.meet(func, result)
         return result
 
     def _op_at(self, site: Site | None) -> bool:

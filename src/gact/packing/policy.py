@@ -20,6 +20,7 @@ from ..operators.table import need_of
 from ..records import Site
 from ..saved.origins import NARROW
 from ..saved.parameters import PLAIN
+from .decays import is_decay
 from .lossless import lossless
 from .rules import Rule
 
@@ -28,6 +29,7 @@ _DTYPES = FLOATS | INTEGERS | {torch.bool}
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
 _DATA_BITS = 8
 _LOGARITHM = exact("a factor that is a logarithm")
+_DECAY = exact("exponentials that others undo")
 
 
 class Widths(Protocol):
@@ -68,6 +70,8 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
     needed = lossless(region, is_data) or need_of(node, slot, region)
     if needed.kind == "value" and is_logarithm(node, slot):
         return _LOGARITHM
+    if needed.kind == "value" and is_decay(node, slot, region):
+        return _DECAY
     is_plain = needed.kind == "value" and needed.prior_bits == 1 and (not needed.form or needed.form in BENT)
     return _of_data(needed) if is_data and is_plain else needed
 

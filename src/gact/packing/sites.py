@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
@@ -22,6 +23,31 @@ class Frame:
         self.calls: dict[str, int] = {}
 
 
+class Looks:
+    """When to look again at what is divided by: seldom, and where it is smaller than ever."""
+
+    __slots__ = ("_count", "_least", "_step")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._step = -1
+        self._least = math.inf
+
+    def are_due(self, step: int, least: float) -> bool:
+        """Whether to look now; the first time, in each power of two of steps, and where the least has halved.
+
+        Args:
+            step: The number of the step.
+            least: The smallest number that is divided by.
+        """
+        is_new = step != self._step
+        self._step = step
+        self._count += is_new
+        due = (is_new and self._count & (self._count - 1) == 0) or not 2 * least >= self._least
+        self._least = min(self._least, least)
+        return due
+
+
 class Sites:
     """The sites of a model, each made once, and the names of its modules.
 
@@ -31,11 +57,14 @@ class Sites:
     Attributes:
         shown: Sites at which values were saved that need not be exact for their own node.
         steep: Those of them that a steep function further on has read.
+        looks: When it was looked whether what is divided by drowns in their rounding; with whether they are those of
+            the division itself.
     """
 
     def __init__(self, model: torch.nn.Module | None) -> None:
         self.shown: set[Site] = set()
         self.steep: set[Site] = set()
+        self.looks: dict[tuple[Site, bool], Looks] = {}
         self._known: dict[tuple[str, str, int, int], Site] = {}
         self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
         self._model: Callable[[], torch.nn.Module | None] = (lambda: None) if model is None else weakref.ref(model)

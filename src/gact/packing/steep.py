@@ -20,6 +20,7 @@ from torch.autograd.graph import Node
 from ..autograd.internals import StorageWeakRef, is_at_hand, transform_level
 from ..autograd.nodes import saves_of
 from ..codecs.exact import Exact
+from ..operators.dividing import NORMALISING, dividing_nodes
 from ..operators.need import Need, exact
 from ..operators.steep import MULTIPLYING, looked_at, multiplying_behind, span, steep_nodes
 from ..records import Decision, Site
@@ -29,8 +30,9 @@ from ..saved.kept import Kept, Watch
 from ..saved.ledger import Ledger
 from ..saved.packed import Packed
 from ..saved.save import Save
+from .divided import coded_behind, is_drowned, least_of, rows_of
 from .holding import BESIDE, Holding
-from .sites import Sites
+from .sites import Looks, Sites
 
 _WHY = "a steep function reads it"
 _NEED = exact(_WHY)
@@ -113,16 +115,44 @@ class Steep:
         size = sum(tensor.nbytes for _, tensor in recent)
         return size > _LITTLE and size > ledger.plain_bytes // _SHARE
 
-    def meet(self, result: Any) -> None:
+    def meet(self, func: Any, result: Any) -> None:
         """Has all stay exact that a function reads steeply which has just run.
 
         Args:
+            func: The function.
             result: What it gave.
         """
-        for node in steep_nodes(result):
-            behind, sure = multiplying_behind(node)
-            if behind:
-                self._meet(node, behind, sure)
+        if func not in NORMALISING:
+            for node in steep_nodes(result):
+                behind, sure = multiplying_behind(node)
+                if behind:
+                    self._meet(node, behind, sure)
+        for node in dividing_nodes(result):
+            self._divide(node)
+
+    def _divide(self, node: Node) -> None:
+        """Has codes behind a divisor give way that have more rounding than what is left of rows."""
+        save = next((held for held in saves_of(node) if type(held) is Save and held.site is not None), None)
+        if save is not None and not self._are_due(save, least_of(node), of_node=True):
+            return
+        rows = None
+        for found in coded_behind(node):
+            site = found.save.place
+            if site not in self._sites.shown or site in self._sites.steep:
+                continue
+            rows = rows_of(node) if rows is None else rows
+            if rows is None:
+                return
+            if self._are_due(found.save, rows.least) and is_drowned(found, rows, self._values(found.save)):
+                self._keep(found.save, True)
+
+    def _are_due(self, save: Save, least: float, of_node: bool = False) -> bool:
+        """Whether to look at what is divided by, beside a code or at all."""
+        key = save.place, of_node
+        looks = self._sites.looks.get(key)
+        if looks is None:
+            looks = self._sites.looks[key] = Looks()
+        return looks.are_due(save.step.number, least)
 
     def close(self) -> None:
         """Lets go of all values."""

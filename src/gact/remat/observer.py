@@ -24,7 +24,7 @@ from ..saved.straight import straightened
 from . import rules
 from .curves import checked
 from .recipes import Later, Link, Recipes, link_to
-from .shrunk import is_shrunk, is_uneven, reach
+from .shrunk import NEITHER, Look, Shrunk, is_rounded, is_uneven, look_at, shrunk
 
 Run = Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -80,13 +80,13 @@ class Observer:
         # An in-place op changes the version of its input, so inputs are identified before it runs.
         making = rules.making(func, args, kwargs)
         places = None if making is None else self._places(making.sources)
-        reached = None
+        before = None
         if making is not None and places is not None and making.inplace:
-            reached = reach(making.rebuild.slope, making.sources, making.rebuild.kind)
+            before = _looks_at(making)
         self._recipes.last_mask = None
         result = self._op(func, args, kwargs)
         if making is not None and places is not None and self._is_of_interest(result):
-            self._add(making, places, result, reached=reached)
+            self._add(making, places, result, before=before)
         return result
 
     def _note(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Tensor) -> None:
@@ -155,7 +155,7 @@ class Observer:
         places: list[Place | None],
         result: Tensor,
         form: str = "",
-        reached: list[float] | None = None,
+        before: list[Look | None] | None = None,
     ) -> None:
         place = locate(result)
         if place is None or place.layout.copied:
@@ -173,11 +173,8 @@ class Observer:
             links.extend(_statistics(result))
         found = [link for link in links if link is not None]
         if len(found) == len(links):
-            shrinks = _shrinks(making, found, result, reached)
-            uneven = making.rebuild.kind == "product" and (
-                shrinks or is_uneven(making.sources, [each.target for each in found])
-            )
-            self._recipes.add(place.identity, making.rebuild, found, result, shrinks, uneven)
+            doubt = _doubt(making, found, result, before)
+            self._recipes.add(place.identity, making.rebuild, found, result, doubt.doubtful, doubt.uneven)
 
     def _link(self, source: Tensor, place: Place | None, result: Tensor, form: str) -> Link | None:
         """The way to a source: what is held for it, how it is rebuilt, or a copy if it is small."""
@@ -195,15 +192,35 @@ class Observer:
         return Link(self._held.copy(source), None, 0) if _is_small(source, result) else None
 
 
-def _shrinks(making: rules.Making, links: list[Link], result: Tensor, reached: list[float] | None) -> bool:
-    """Whether the rounding of the sources may be large beside the result."""
+def _may_shrink(making: rules.Making) -> bool:
+    """Whether the result of an op may be far smaller than its sources."""
+    return bool(making.rebuild.slope) or (making.rebuild.kind == "product" and len(making.sources) == 2)
+
+
+def _doubt(making: rules.Making, links: list[Link], result: Tensor, before: list[Look | None] | None) -> Shrunk:
+    """Whether the rounding of the sources may be large beside the result, or beside a part of it."""
+    if not _may_shrink(making):
+        return NEITHER
     targets = [link.target for link in links]
     first = targets[0]() if targets and isinstance(targets[0], weakref.ref) else None
     if isinstance(first, Encoded) and first.bent() is not None:
-        return False  # far below zero its rounding is small, and above the result is as large
-    if reached is None:
-        reached = reach(making.rebuild.slope, making.sources, making.rebuild.kind)
-    return is_shrunk(reached, targets, result)
+        return NEITHER  # far below zero its rounding is small, and above the result is as large
+    kind = making.rebuild.kind
+    if kind == "product":
+        exact = (each for each, target in zip(making.sources, targets, strict=False) if not is_rounded(target))
+        if any(map(is_uneven, exact)):
+            return Shrunk(doubtful=True, uneven=True)
+    if before is None:
+        before = [
+            look_at(each, kind) if kind == "product" or is_rounded(target) else None
+            for each, target in zip(making.sources, targets, strict=False)
+        ]
+    return shrunk(making.rebuild.slope, kind, before, targets, look_at(result, kind))
+
+
+def _looks_at(making: rules.Making) -> list[Look | None]:
+    """What is seen of the sources of an op that may shrink them."""
+    return [look_at(each, making.rebuild.kind) for each in making.sources] if _may_shrink(making) else []
 
 
 def _is_small(source: Tensor, result: Tensor) -> bool:
