@@ -157,6 +157,22 @@ def quiet_row_of_few_columns(name, norm):
     return model, loss
 
 
+@KINDS.of("layer", "scores")
+def few_columns_whose_rows_are_quiet(name):
+    """They are multiplied by a matrix before a norm, which makes all rows count alike."""
+    model = nn.ModuleList(nn.Linear(WIDTH, 8, bias=False) for _ in range(3))
+    last, x, t = nn.Linear(8, 8, bias=False), torch.randn(ROWS, WIDTH), torch.randn(ROWS, 8)
+    model.append(last)
+    quiet = torch.where(torch.rand(ROWS, 1) < 0.1, 1e-4, 1.0)
+
+    def loss():
+        h = model[0](x) * quiet
+        h = last(h) if name == "layer" else (h.view(-1, 8, 8) @ model[1](x).view(-1, 8, 8).mT).flatten(0, 1)
+        return (F.layer_norm(h, (8,), eps=1e-20) * t).sum()
+
+    return model, loss
+
+
 @KINDS
 def channels_gated_before_a_batch_norm():
     model = nn.ModuleList(nn.Conv2d(3, WIDTH, 3, padding=1, bias=False) for _ in range(2))
@@ -199,7 +215,12 @@ def overlap(x, t, model):
     return 1 - ((2 * (p * y).sum(0) + 1) / (p.sum(0) + y.sum(0) + 1)).mean()
 
 
-@pytest.mark.parametrize("loss", [attention, gated_norm, routed, overlap])
+def narrow(x, t, model):
+    h = torch.tanh(model(x)[:, :16])
+    return (F.layer_norm(h @ model.weight[:16, :32] + 0.1, (32,)) * t[:, :32]).mean()
+
+
+@pytest.mark.parametrize("loss", [attention, gated_norm, routed, overlap, narrow])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_ordinary_divisions_keep_their_codes(loss, bits):
     torch.manual_seed(0)

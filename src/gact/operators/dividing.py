@@ -42,6 +42,8 @@ _DIVIDED = {
     "RsqrtBackward0": "result",
 }
 """Divisions, and where each has what it divides by, or something that tells it."""
+ROWS = {"AddmmBackward0": "mat1", "BmmBackward0": "self", "MmBackward0": "self"}
+"""Products of matrices, and the slot of what their rows are made of."""
 
 
 def _functions() -> Iterable[Callable[..., Any]]:
@@ -190,7 +192,7 @@ def behind_divisor(node: Node) -> Iterator[Behind]:
             continue
         seen.add(at)
         name = at.name()
-        if name in OWN or (name in PRODUCTS and name not in MATRICES):
+        if name in OWN or name in ROWS or (name in PRODUCTS and name not in MATRICES):
             yield Behind(at, size, factors)
         if name not in OWN:
             coming.extend(_further(at, name, size, factors))

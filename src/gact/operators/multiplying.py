@@ -33,6 +33,15 @@ def slope(node: Any, slot: str, saved: Tensor) -> Tensor:
     return saved
 
 
+def matrix_of(node: Node) -> Tensor | None:
+    """The parameter that a layer multiplies with; None where it is none."""
+    factor = node.next_functions[-1][0]
+    while factor is not None and factor.name() in ("TBackward0", "TransposeBackward0", "PermuteBackward0"):
+        factor = factor.next_functions[0][0]
+    variable = getattr(factor, "variable", None)
+    return variable if isinstance(variable, Tensor) else None
+
+
 _OTHERS = {"self": "other", "other": "self", "tensor1": "tensor2", "tensor2": "tensor1"}
 _SMALL_FOR_SMALL = frozenset({"CeluBackward0", "EluBackward0", "TanhBackward0"})
 """What they give of a small argument is small, though their slope is not."""

@@ -9,7 +9,7 @@ from torch.autograd.graph import Node
 from ..autograd.internals import is_at_hand
 from ..codecs.transforms import LEAST_ROW
 from ..operators.decays import BOTH, exponentials_in, is_small_exponential
-from .divided import saved_in
+from .reading import saved_in
 
 _EVEN = 64.0
 """So many times as large as the least may the greatest exponential be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +15,13 @@ from ..autograd.nodes import held_by
 from ..codecs.deviations import deviations, steps_of
 from ..codecs.groups import Groups
 from ..codecs.slopes import Slope
-from ..operators.dividing import Behind, Factor, Size, behind_divisor, divisor, divisor_slot, is_reciprocal
-from ..operators.multiplying import beside, slope
+from ..codecs.transforms import LEAST_ROW
+from ..operators.dividing import ROWS, Behind, Factor, Size, behind_divisor, divisor, divisor_slot, is_reciprocal
+from ..operators.multiplying import beside, matrix_of, slope
 from ..saved.held import WIDEST
-from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
 from ..saved.save import Save
+from .reading import decoded, saved_in
 
 _MANY = 2**16
 """So many numbers are not looked at in every step."""
@@ -120,8 +121,15 @@ def coded_behind(node: Node) -> Iterator[Drowned]:
     itself = [Behind(node, Size(), ())] if node.name() == "DivBackward0" else []
     for behind in (*itself, *behind_divisor(node)):
         for held, slot in held_by(behind.node):
-            if type(held) is Save and held.site is not None and type(held.result) is Packed:
+            if type(held) is not Save or held.site is None or type(held.result) is not Packed:
+                continue
+            if behind.node.name() not in ROWS or are_narrow_rows(behind.node, slot, held):
                 yield Drowned(held, behind, slot)
+
+
+def are_narrow_rows(node: Node, slot: str, save: Save) -> bool:
+    """Whether a save is what the rows of a product of matrices are made of, too narrow for scales of their own."""
+    return ROWS.get(node.name()) == slot and bool(save.layout.size) and save.layout.size[-1] < LEAST_ROW
 
 
 @torch.no_grad()
@@ -135,7 +143,8 @@ def is_drowned(found: Drowned, rows: Rows, exact: Tensor | None) -> bool:
     """
     node, size, factors = found.behind
     packed, slot = found.save.result, found.slot
-    other = beside(node, slot)
+    rows_of_matrix = node.name() in ROWS
+    other = "" if rows_of_matrix else beside(node, slot)
     if type(packed) is not Packed or other is None or packed.held.bits > WIDEST:
         return False
     some = _some(packed.layout.size, rows)
@@ -144,6 +153,8 @@ def is_drowned(found: Drowned, rows: Rows, exact: Tensor | None) -> bool:
         return False
     if node.name() == "DivBackward0":
         return exact is not None and _is_row_lost(error, exact, rows, some, packed.held.bits)
+    if rows_of_matrix:
+        error = _through_matrix(error, node)
     if other:
         error = _times(error, exact if other == slot and exact is not None else saved_in(node, other), some)
     for factor in factors:
@@ -214,30 +225,6 @@ def _error(found: Drowned, packed: Packed, exact: Tensor | None, some: Some | No
     return None if rounded is None else (slope(node, slot, rounded) - slope(node, slot, value)).square_()
 
 
-def decoded(held: Packed | Copied) -> Tensor | None:
-    """What is held, or what it is rounded to; None if something it is made of was changed in place."""
-    try:
-        return held.held.decode(held.layout) if type(held) is Packed else held.unpack()
-    except RuntimeError:
-        return None
-
-
-def saved_in(node: Node, slot: str) -> Tensor | None:
-    """What a node has saved in a slot, or what it is rounded to; None if that cannot be had."""
-    try:
-        raw = getattr(node, f"_raw_saved_{slot}", None)
-    except RuntimeError:  # its graph was released
-        return None
-    held: Any = None if raw is None else raw.data
-    if type(held) is Save:
-        held = held.result if held.result is not None else held.tensor
-    if isinstance(held, Tensor):
-        return held
-    if type(held) is Kept:
-        return held.tensor
-    return decoded(held) if type(held) in (Packed, Copied) else None
-
-
 def _value(factor: Factor) -> Tensor | None:
     value = saved_in(factor.node, factor.slot)
     if value is None:
@@ -245,6 +232,16 @@ def _value(factor: Factor) -> Tensor | None:
     if value.dtype == torch.bool:
         return value.logical_not() if factor.negated else value
     return value if factor.power == 1 else value.float().pow(factor.power).mul_(factor.times)
+
+
+def _through_matrix(error: Tensor, node: Node) -> Tensor:
+    """What a product of matrices makes of the squared error of rows."""
+    matrix = matrix_of(node)
+    matrix = saved_in(node, "mat2") if matrix is None else matrix
+    if matrix is None or not matrix.numel() or not is_at_hand(matrix):
+        return error
+    mean = matrix.detach().float().square().mean()
+    return error * (mean * (matrix.numel() / (max(error.shape[-1], 1) * max(math.prod(matrix.shape[:-2]), 1))))
 
 
 def _is_row_lost(error: Tensor, exact: Tensor, rows: Rows, some: Some | None, bits: int) -> bool:
@@ -266,6 +263,8 @@ def _times(error: Tensor, factor: Tensor | None, some: Some | None) -> Tensor:
     if some is not None and factor.dim() == error.dim():
         factor = some.take(factor)
     squares = factor.float().square()
+    if squares.dim() and squares.shape[:-1] == error.shape[:-1] and squares.shape != error.shape:
+        squares = squares.amax(-1, keepdim=True)
     try:
         fits = torch.broadcast_shapes(error.shape, squares.shape) == error.shape
     except RuntimeError:

@@ -264,7 +264,7 @@ class Packer:
             if needed.form == LOGARITHMS and form is not None:
                 self.probabilities.add(save, form, cast(Notes, node.metadata))
             else:
-                self.holding.hold(save, self.steep.needed(save, node, needed), form)
+                self.holding.hold(save, self.steep.needed(save, node, slot, needed), form)
 
     def _settle_boundary(self, save: Save, decided: bool) -> None:
         """Holds an input of a checkpointed block that has run."""

@@ -30,7 +30,7 @@ from ..saved.kept import Kept, Watch
 from ..saved.ledger import Ledger
 from ..saved.packed import Packed
 from ..saved.save import Save
-from .divided import coded_behind, is_drowned, least_of, rows_of
+from .divided import are_narrow_rows, coded_behind, is_drowned, least_of, rows_of
 from .holding import BESIDE, Holding
 from .sites import Looks, Sites
 
@@ -88,12 +88,13 @@ class Steep:
         self._recent: list[tuple[weakref.ref[Save], Tensor]] = []
         self._released: dict[int, _Released] = {}
 
-    def needed(self, save: Save, node: Node, needed: Need) -> Need:
+    def needed(self, save: Save, node: Node, slot: str, needed: Need) -> Need:
         """The need of a save whose node is known: exact at a site that a steep function has read.
 
         Args:
             save: The save.
             node: Its node.
+            slot: Its slot.
             needed: What the node itself needs.
         """
         if needed.kind != "value":
@@ -102,7 +103,7 @@ class Steep:
         if site in sites.shown:
             return _NEED if sites.steep and site in sites.steep else needed
         sites.shown.add(site)
-        if node.name() in MULTIPLYING and save.tensor is not None:
+        if save.tensor is not None and (node.name() in MULTIPLYING or are_narrow_rows(node, slot, save)):
             self._recent.append((weakref.ref(save), save.tensor))
             while self._are_many(save.step.ledger):
                 self._release(*self._recent.pop(0))
