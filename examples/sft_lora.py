@@ -15,6 +15,10 @@ from datasets import Dataset
 from gact.integrations.transformers import ActivationCompressionCallback
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Of TRL, which is on by default; transformers before 5.24 called it otherwise.
+CHECKPOINTING = "activation_checkpointing"
+if not hasattr(SFTConfig, CHECKPOINTING):
+    CHECKPOINTING = "gradient_checkpointing"
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -42,7 +46,7 @@ def main() -> None:
                 logging_steps=4,
                 learning_rate=1e-2,
                 bf16=False,
-                activation_checkpointing=False,
+                **{CHECKPOINTING: False},
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,

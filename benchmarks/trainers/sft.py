@@ -42,9 +42,10 @@ def trainer(asked: Asked) -> Trained:
     )
     steps = 6 if asked.tiny else 40
     more = {"per_device_train_batch_size": 8, "learning_rate": 5e-3, "bf16": False, "max_length": TOKENS}
+    own = "activation_checkpointing" if hasattr(SFTConfig, "activation_checkpointing") else "gradient_checkpointing"
     made = SFTTrainer(
         network,
-        SFTConfig(**options(asked, steps, activation_checkpointing=False, **more)),
+        SFTConfig(**options(asked, steps, **{own: False}, **more)),
         train_dataset=datasets.Dataset.from_dict({"text": _random() if asked.tiny else _texts()}),
         processing_class=_tokenizer(),
         peft_config=LoraConfig(

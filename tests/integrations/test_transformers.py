@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("accelerate")
 pytest.importorskip("transformers")
 
-from texts import arguments, callback, data, losses, model, trainer, weights
+from texts import CHECKPOINTING, arguments, callback, data, losses, model, trainer, weights
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainerState
 
 import gact
@@ -21,9 +21,9 @@ WAYS = {
     "bf16": {"bf16": True},
     "label smoothing": {"label_smoothing_factor": 0.1},
     "evaluation": {"eval_strategy": "steps", "eval_steps": 2},
-    "checkpointing": {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": False}},
+    "checkpointing": {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False}},
 }
-REENTRANT = {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": True}}
+REENTRANT = {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}}
 
 
 @pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
@@ -36,7 +36,7 @@ def test_training_is_compressed_measured_and_close_to_plain(options, tmp_path):
     report = given.compressor.report()
     assert report.passes > 1
     assert not report.unmeasured
-    assert report.ratio > (2 if "activation_checkpointing" in options else 4)
+    assert report.ratio > (2 if CHECKPOINTING in options else 4)
     assert losses(done) == pytest.approx(losses(plain), rel=0.02)
     assert "compute_loss" not in vars(done)
     assert "log" not in vars(done)

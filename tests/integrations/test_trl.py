@@ -8,7 +8,7 @@ pytest.importorskip("accelerate")
 peft = pytest.importorskip("peft")
 datasets = pytest.importorskip("datasets")
 
-from texts import callback, losses, weights
+from texts import CHECKPOINTING, callback, losses, weights
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gact.integrations.transformers import UnsupportedError
@@ -41,7 +41,7 @@ def trained(folder, callbacks, lora=False, resumed=None, **options):
         use_cpu=True,
         learning_rate=1e-3,
         max_length=64,
-        **{"save_strategy": "no", "bf16": False, "activation_checkpointing": False, **options},
+        **{"save_strategy": "no", "bf16": False, CHECKPOINTING: False, **options},
     )
     adapter = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj", "down_proj"])
     trainer = trl.SFTTrainer(
@@ -59,7 +59,7 @@ def trained(folder, callbacks, lora=False, resumed=None, **options):
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "LoRA"])
 def test_fine_tuning(lora, checkpointing, tmp_path):
-    options = {"activation_checkpointing": checkpointing}
+    options = {CHECKPOINTING: checkpointing}
     plain, given = trained(tmp_path, [], lora, **options), callback()
     done = trained(tmp_path, [given], lora, **options)
     report = given.compressor.report()

@@ -6,6 +6,10 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 from gact.integrations.transformers import ActivationCompressionCallback
 
 WORDS, LENGTH = 50, 32
+# transformers called it otherwise before 5.24
+CHECKPOINTING = "activation_checkpointing"
+if not hasattr(TrainingArguments, CHECKPOINTING):
+    CHECKPOINTING = "gradient_checkpointing"
 
 
 def model(dropout=0.0):
