@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 import test_gradients_bounds as bounds
+import test_gradients_decays as decays
+import test_gradients_divided as divided
 import test_gradients_logits as logits
 import test_gradients_losses as losses
 import test_gradients_steep as steep
@@ -14,6 +16,8 @@ from kinds import Kinds
 KINDS = Kinds()
 CHOSEN = (
     (bounds, "at_the_bound elu"),
+    (decays, "chunk sum 64 64 0.2"),
+    (divided, "softmax in place sum"),
     (logits, "label_smoothing sure"),
     (logits, "padded_vocabulary sure 0.1"),
     (losses, "divergence_whose_target_learns False 1.0"),

@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 import test_gradients_bounds as bounds
+import test_gradients_decays as decays
+import test_gradients_divided as divided
 import test_gradients_logits as logits
 import test_gradients_losses as losses
 import test_gradients_norms as norms
@@ -16,6 +18,13 @@ from kinds import Kinds
 KINDS = Kinds()
 CHOSEN = (
     (bounds, "at_the_bound celu"),
+    (decays, "chunk pair 64 64 0.5"),
+    (decays, "chunk product 64 64 0.2"),
+    (divided, "softmax product rsqrt"),
+    (divided, "softmax where sum"),
+    (divided, "router softmax"),
+    (divided, "quiet_row_of_few_columns gelu root"),
+    (divided, "quiet_row_of_few_columns square layer"),
     (logits, "label_smoothing sure"),
     (logits, "padded_vocabulary sure 0.1"),
     (losses, "divergence_whose_target_learns False 20.0"),

@@ -22,9 +22,9 @@ _FUSED_TEXT = """
 """
 _FUSED = frozenset(_FUSED_TEXT.split())
 """Operators whose second and third results are statistics."""
-_NORMS = _FUSED | {"var_mean"}
+NORMS = _FUSED | {"var_mean"}
 _SAME = RESHAPES | {"convert_element_type", "detach"}
-_OF_STATISTICS = _SAME | {"add", "expand", "mul", "neg", "pow", "rsqrt"}
+_OF_STATISTICS = _SAME | {"add", "div", "expand", "mul", "neg", "pow", "rsqrt"}
 _FAR = 12
 """Steps from a statistic to what is made of it."""
 
@@ -63,7 +63,7 @@ def is_of_few(node: fx.Node) -> bool:
             name = name_of(user.target)
             if name in _SAME:
                 coming.append(user)
-            elif name in _NORMS and _bare(user.args[0]) is node:  # type: ignore[arg-type]
+            elif name in NORMS and _bare(user.args[0]) is node:  # type: ignore[arg-type]
                 statistics = [each for each in user.users if is_statistic(each)]
                 if any(numel(node) < FEW * numel(each) for each in statistics):
                     return True

@@ -12,6 +12,8 @@ from torch import fx
 
 from ..operators.aten import VIEWS, name_of
 from ..operators.need import Need, exact
+from .decays import undone
+from .divided import read_exactly
 from .joint import Joint
 from .plan import both
 from .values import can_be_coded, exceeds_one, is_float, reached
@@ -68,6 +70,7 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
     added = set(joint.added)
     steep = [(node, argument) for node in joint.forward.nodes if node not in added for argument in _steep_in(node)]
     multiplying = {_bare(each) for node, argument in steep for each in _read_behind(node, argument)}
+    multiplying.update(_bare(each) for each in (*read_exactly(joint), *undone(joint)) if is_float(each))
     if multiplying:
         # What else stands in the forward graph is computed for backward.
         results = (node for node in joint.results if isinstance(node, fx.Node))
