@@ -29,7 +29,7 @@ from .transforms import FACTOR, Transform
 
 _LEAST = 2**16
 """Elements of a region that is looked at."""
-_SAMPLE, _MOST = 2**15, 2**18
+_SAMPLE, _MOST = 2**16, 2**18
 """Elements that are looked at, but whole boxes of all channels, which may be no more than so many."""
 _SHORTEST = 8
 """Channels of a row."""
