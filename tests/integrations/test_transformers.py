@@ -93,6 +93,21 @@ def test_a_resumed_run_equals_one_that_never_stopped(restore, tmp_path):
     assert losses(whole) == losses(resumed)
 
 
+def test_compiled_training_is_compressed_and_resumes_to_the_bit(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 2, "torch_compile": True, "torch_compile_backend": "aot_eager"}
+    given = callback()
+    whole = trainer(tmp_path, [given], network=model(dropout=0.1), **options)
+    whole.train()
+    report = given.compressor.report()
+    assert report.coverage > 85
+    assert report.ratio > 5
+    torch._dynamo.reset()
+    resumed = trainer(tmp_path, [callback()], network=model(dropout=0.1), **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert torch.equal(weights(whole), weights(resumed))
+    assert losses(whole) == losses(resumed)
+
+
 def test_a_checkpoint_of_a_plain_training_can_be_resumed(tmp_path):
     options = {"save_strategy": "steps", "save_steps": 2}
     trainer(tmp_path, **options, max_steps=2).train()
