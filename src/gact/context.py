@@ -11,12 +11,13 @@ import torch
 
 from . import compiled
 from .autograd.hooks import Hooks, transform_is_active
+from .autograd.internals import backward_is_compiled
 from .autograd.modules import follow, unfollow
 from .autograd.opening import Opened, gravest, take_off
 from .checkpoint.checkpointing import Checkpointing
 from .compiled import handles
 from .memory.serving import Serving
-from .notices import ASIDE, Notices
+from .notices import ASIDE, NOT_COMPILED, Notices
 from .operators import prepare
 from .packing.consumers import Consumers
 from .packing.offload import Offload
@@ -92,6 +93,8 @@ class Context:
             if not depth and parts.controller.settings.enabled:
                 if transform_is_active():
                     parts.notices.give(ASIDE)
+                elif backward_is_compiled():
+                    parts.notices.give(NOT_COMPILED)
                 else:
                     self._open(thread)
             thread.depth = depth + 1

@@ -25,6 +25,11 @@ _PASSED_OVER = (
 """Files between the user's line and the warning: ours, and of those who call us."""
 ASIDE = "gact stands aside inside torch.func transforms, which refuse saved-tensor hooks: nothing is compressed there."
 
+NOT_COMPILED = (
+    "gact stands aside under compiled autograd (torch._dynamo.config.compiled_autograd), which takes nothing but "
+    "tensors from saved-tensor hooks: nothing is compressed. Leave it off: compiled code is compressed without it."
+)
+
 
 class Notices:
     """Warnings that have been given are not given again."""

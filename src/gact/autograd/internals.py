@@ -175,6 +175,13 @@ def backward_donates() -> bool:
     return bool(config.donated_buffer)
 
 
+def backward_is_compiled() -> bool:
+    """Whether compiled autograd is on or is to be on, which takes nothing from saved-tensor hooks but tensors."""
+    config, compiler = (sys.modules.get(f"torch._dynamo.{name}") for name in ("config", "compiled_autograd"))
+    wanted = bool(getattr(config, "compiled_autograd", False))
+    return wanted or bool(getattr(compiler, "compiled_autograd_enabled", False))
+
+
 def graph_compiler() -> ModuleType:
     """The module that divides a graph into forward and backward and has the two compiled.
 
