@@ -77,8 +77,8 @@ inline const void* element(const void* x, int dtype, int64_t number) {
 template <class F>
 void share(int64_t units, int64_t each, const F& run) {
   if (units <= 0) return;
-  if (units * each <= kElementsPerTask) return run(int64_t{0}, units);
-  torch::stable::parallel_for(0, units, std::max<int64_t>(kElementsPerTask / std::max<int64_t>(each, 1), 1), run);
+  if (units * each <= kElementsPerLook) return run(int64_t{0}, units);
+  torch::stable::parallel_for(0, units, std::max<int64_t>(kElementsPerLook / std::max<int64_t>(each, 1), 1), run);
 }
 
 }  // namespace gact

@@ -57,7 +57,7 @@ bool differ(const std::vector<double>& norms, int64_t touched, double factor) {
 template <class T>
 int rows_differ(const void* x, int64_t rows, int64_t length, int64_t touched, double factor) {
   std::vector<double> norms(rows);
-  torch::stable::parallel_for(0, rows, std::max<int64_t>(kElementsPerTask / length, 1), [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, rows, std::max<int64_t>(kElementsPerLook / length, 1), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) norms[row] = norm_of(static_cast<const T*>(x) + row * length, length);
   });
   for (const double norm : norms) {

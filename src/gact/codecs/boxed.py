@@ -39,6 +39,8 @@ _WORTH = 0.75
 _MUCH, _NO_WORSE = 0.7, 1.25
 """Boxes are taken if they leave so much of the noise at most; or so much of that of groups which are noisy, each
 counted by the noise it has, and no more than so many times that of all."""
+_FIRST, _HOPELESS = 4, 1.08
+"""Of so many bands one is looked at first, and the others unless it is so many times too bad."""
 _ABOUT = 1 / 8
 """Of a box, how far a value may be off at few bits: a curve counts as steep as it is between here and there."""
 _WIDEST, _FEW = 22.0, 1 / 256
@@ -122,13 +124,26 @@ def _band(grid: Grid) -> int:
 
 
 def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None) -> float:
-    """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much."""
+    """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much.
+
+    A few of those tell first whether it is worth looking at the others.
+    """
     length, bands = _band(grid), grid.high // grid.tall
     count = min(max(_SAMPLE // length, 1), bands)
     starts = [(2 * number + 1) * bands // (2 * count) * length for number in range(count)]
+    if count >= _FIRST and _left(flat, grid, group_size, transform, starts[1::_FIRST], _HOPELESS) == math.inf:
+        return math.inf
+    return _left(flat, grid, group_size, transform, starts, 1.0)
+
+
+def _left(
+    flat: Tensor, grid: Grid, group_size: int, transform: Transform | None, starts: list[int], slack: float
+) -> float:
+    """How much of the noise of some bands of boxes is left; infinite where it is so many times too much."""
+    length = _band(grid)
     parts = [flat[start : start + length] for start in starts]
-    exact = (parts[0] if count == 1 else torch.cat(parts)).float()
-    sample = grid._replace(high=grid.tall * count)
+    exact = (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
+    sample = grid._replace(high=grid.tall * len(parts))
     low, high = extremes(exact, sample)
     widths, under, slopes = high.sub_(low), exact, None
     if transform is not None:
@@ -141,11 +156,11 @@ def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None
     price = math.pow(4.0, bits)
     means = found.mean(1)
     even, own = (means[::2] / means[1::2]).mul_(price).tolist()
-    if not (own <= _NO_WORSE and even <= _NO_WORSE):
+    if not (own <= slack * _NO_WORSE and even <= slack * _NO_WORSE):
         return math.inf
     boxes, groups = found[:2]
     loud = float(boxes.dot(groups) / groups.square().sum()) * price
-    return float(even + loud) if even <= _WORTH or loud <= _MUCH else math.inf
+    return float(even + loud) if even <= slack * _WORTH or loud <= slack * _MUCH else math.inf
 
 
 def _slopes(transform: Transform, starts: list[int], exact: Tensor, widths: Tensor, sample: Grid) -> Tensor:
