@@ -90,6 +90,38 @@ void noise(const float* widths, const float* under, const float* slopes, const G
   });
 }
 
+// Elements as float32: those that are there, or copies of them in a buffer.
+const float* as_floats(const void* x, int dtype, int64_t start, int64_t count, std::vector<float>& buffer) {
+  if (dtype == 0) return static_cast<const float*>(x) + start;
+  buffer.resize(count);
+  const std::vector<float> zeros(kPart, 0.0f);
+  const std::vector<float> ones(kPart, 1.0f);
+  const auto narrow = active_kernels().narrow_row[dtype];
+  for (int64_t i = 0; i < count; i += kPart) {
+    narrow(element(x, dtype, start + i), std::min(kPart, count - i), zeros.data(), ones.data(), buffer.data() + i);
+  }
+  return buffer.data();
+}
+
+// Of the whole groups of a band of boxes: sums of the mean squared range of their boxes, of their own, of the product of
+// both and of the square of their own; and how many there are.
+void sample(const void* x, int dtype, const Grid& band, int64_t start, int64_t group_size, double* out) {
+  const int64_t groups = band.numel() / group_size;
+  std::vector<float> low(band.across() * band.channels), high(low.size()), found(4 * groups), buffer;
+  look_at(element(x, dtype, start), dtype, band, 0, 0, band.channels, low.data(), high.data(), nullptr);
+  for (size_t i = 0; i < high.size(); ++i) high[i] -= low[i];
+  noise(high.data(), as_floats(x, dtype, start, band.numel(), buffer), nullptr, band, groups, group_size, found.data());
+  for (int64_t group = 0; group < groups; ++group) {
+    const double boxes = found[group];
+    const double own = found[groups + group];
+    out[0] += boxes;
+    out[1] += own;
+    out[2] += boxes * own;
+    out[3] += own * own;
+  }
+  out[4] += static_cast<double>(groups);
+}
+
 // Mean square of the widths of a channel's boxes against the middle one, as bounds in steps make it.
 double unevenness(const float* widths, float step, int64_t boxes, int64_t channels, std::vector<float>& column) {
   for (int64_t box = 0; box < boxes; ++box) column[box] = widths[box * channels];
@@ -165,6 +197,14 @@ GACT_EXPORT void gact_box_noise(const float* widths, const float* under, const f
                                 int64_t channels, int64_t tall, int64_t broad, int64_t groups, int64_t group_size,
                                 float* out) {
   gact::noise(widths, under, slopes, gact::Grid{high, wide, channels, tall, broad}, groups, group_size, out);
+}
+
+// Sums over some bands of boxes, which begin at these elements: see ops/boxsamples.py.
+GACT_EXPORT void gact_box_sample(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
+                                 int64_t broad, const int64_t* starts, int64_t count, int64_t group_size, double* out) {
+  const gact::Grid band{high, wide, channels, tall, broad};
+  std::fill(out, out + 5, 0.0);
+  for (int64_t number = 0; number < count; ++number) gact::sample(x, dtype, band, starts[number], group_size, out);
 }
 
 GACT_EXPORT float gact_box_look(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,

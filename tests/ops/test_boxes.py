@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gact.ops import boxes, cpu
+from gact.ops import boxes, boxsamples, cpu
 from gact.ops.boxes import Grid
 
 GRIDS = [Grid(30, 7, 24, 4, 3), Grid(300, 1, 40, 128, 1), Grid(28, 14, 17, 14, 7)]
@@ -80,6 +80,18 @@ def test_a_look_shows_what_the_twin_shows(grid, dtype):
         if not part:
             assert all(map(torch.equal, look[:2], twin[:2]))
         flat[grid.channels] = math.nan
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_some_bands_show_what_the_twin_shows(grid, dtype):
+    flat = values(grid, dtype) * 3
+    length = grid.tall * grid.wide * grid.channels
+    for starts in ([0], [length], [0, flat.numel() // length // 2 * length]):
+        for size in (32, 128):
+            found = boxsamples.sampled(flat, grid, starts, size)
+            assert found == pytest.approx(boxsamples.sampled_plainly(flat, grid, starts, size), rel=1e-4)
+            assert found.squares > found.groups**2
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 16])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..autograd.internals import is_at_hand
 from ..ops.boxes import Grid, Look, extremes, look_at, noise, unevenness
+from ..ops.boxsamples import sampled
 from .bent import Bent
 from .boxes import GROUP, Boxes
 from .channels import in_memory
@@ -140,27 +141,41 @@ def _left(
     flat: Tensor, grid: Grid, group_size: int, transform: Transform | None, starts: list[int], slack: float
 ) -> float:
     """How much of the noise of some bands of boxes is left; infinite where it is so many times too much."""
+    bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
+    price = math.pow(4.0, bits)
+    if transform is None:
+        shown = sampled(flat, grid, starts, group_size)
+        even = own = price * _ratio(shown.boxes, shown.groups)
+        loud = price * _ratio(shown.both, shown.squares)
+    else:
+        even, own, loud = (price * each for each in _under(flat, grid, group_size, transform, starts))
+    if not (own <= slack * _NO_WORSE and even <= slack * _NO_WORSE):
+        return math.inf
+    return even + loud if even <= slack * _WORTH or loud <= slack * _MUCH else math.inf
+
+
+def _ratio(first: float, second: float) -> float:
+    """What a tensor would divide to: infinite or NaN where the second is 0."""
+    return first / second if second else math.inf
+
+
+def _under(
+    flat: Tensor, grid: Grid, group_size: int, transform: Transform, starts: list[int]
+) -> tuple[float, float, float]:
+    """What boxes leave of the noise of groups under a transform: in its units, in those of elements, of loud groups."""
     length = _band(grid)
     parts = [flat[start : start + length] for start in starts]
     exact = (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
     sample = grid._replace(high=grid.tall * len(parts))
     low, high = extremes(exact, sample)
-    widths, under, slopes = high.sub_(low), exact, None
-    if transform is not None:
-        forward, under = transform.forward(flat), torch.empty_like(exact)
-        for start, part in zip(starts, under.split(length), strict=True):
-            forward(start, part)
-        slopes = _slopes(transform, starts, exact, widths, sample)
-    found = noise(widths, under, slopes, sample, group_size)
-    bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
-    price = math.pow(4.0, bits)
+    widths, forward, under = high.sub_(low), transform.forward(flat), torch.empty_like(exact)
+    for start, part in zip(starts, under.split(length), strict=True):
+        forward(start, part)
+    found = noise(widths, under, _slopes(transform, starts, exact, widths, sample), sample, group_size)
     means = found.mean(1)
-    even, own = (means[::2] / means[1::2]).mul_(price).tolist()
-    if not (own <= slack * _NO_WORSE and even <= slack * _NO_WORSE):
-        return math.inf
+    even, own = (means[::2] / means[1::2]).tolist()
     boxes, groups = found[:2]
-    loud = float(boxes.dot(groups) / groups.square().sum()) * price
-    return float(even + loud) if even <= slack * _WORTH or loud <= slack * _MUCH else math.inf
+    return even, own, float(boxes.dot(groups) / groups.square().sum())
 
 
 def _slopes(transform: Transform, starts: list[int], exact: Tensor, widths: Tensor, sample: Grid) -> Tensor:

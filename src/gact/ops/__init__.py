@@ -6,7 +6,7 @@ extension was built, plain torch everywhere else.
 ``schema`` has the signatures and ``checks`` what is accepted. ``reference`` defines every result bit for bit. ``cpu``
 loads the extension of ``csrc/``, ``triton`` has the kernels of GPUs. ``looks``: looks at values that choose a form.
 ``columns``: looks at channels. ``boxes``: boxes of rows, and places in them. ``boxcodes``: bounds of boxes, and codes
-of places in one pass. ``sparse``: gathers what is not zero.
+of places in one pass. ``boxsamples``: looks at some of them. ``sparse``: gathers what is not zero.
 
 To add a backend, register kernels of the same names for its device as ``triton`` does, and run ``tests/ops`` on it:
 they compare with the reference.
