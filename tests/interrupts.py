@@ -99,7 +99,7 @@ def everywhere(way, prepare, run):
         prepare()
         with contextlib.suppress(KeyboardInterrupt):
             way(stop, run)
-            assert stop.code is None, f"the interrupt in {stop.code.co_qualname} at line {stop.line} was lost"
+            assert stop.code is None, f"the interrupt in {stop.code.co_name} at line {stop.line} was lost"
         yield stop
         if stop.code is None:
             return
