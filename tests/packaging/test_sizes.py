@@ -27,3 +27,8 @@ def test_the_root_has_few_modules():
     root = SOURCES[0].parents[0]
     modules = [path.name for path in root.glob("*.py") if not path.name.startswith("__")]
     assert len(modules) <= MOST_IN_THE_ROOT, modules
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))  # pytest imports them by their names alone
