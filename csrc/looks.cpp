@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "dispatch.h"
 
 #define GACT_TARGET looks
 #include "kernels/floats.h"
@@ -81,8 +82,6 @@ double mean_square_slope(const void* x, int64_t numel, int64_t step, double midd
 }  // namespace
 }  // namespace gact
 
-#define GACT_EXPORT extern "C" __attribute__((visibility("default")))
-
 // The dtype is 0 for float32, 1 for float16, 2 for bfloat16, 3 for float64.
 GACT_EXPORT int gact_rows_differ(const void* x, int dtype, int64_t rows, int64_t length, int64_t touched,
                                  double factor) {
@@ -92,6 +91,15 @@ GACT_EXPORT int gact_rows_differ(const void* x, int dtype, int64_t rows, int64_t
     case 2: return gact::rows_differ<gact::BFloat16>(x, rows, length, touched, factor);
     default: return gact::rows_differ<double>(x, rows, length, touched, factor);
   }
+}
+
+// The dtype is 0 for float32, 1 for float16, 2 for bfloat16.
+GACT_EXPORT void gact_extremes_of_runs(const void* x, int dtype, int64_t runs, int64_t length, float* low,
+                                       float* high) {
+  const auto kernel = gact::active_kernels().measure_runs[dtype];
+  const int64_t grain = std::max<int64_t>(gact::kElementsPerLook / length, 1);
+  torch::stable::parallel_for(0, runs, grain,
+                              [=](int64_t begin, int64_t end) { kernel(x, length, low, high, begin, end); });
 }
 
 GACT_EXPORT double gact_mean_square_slope(const void* x, int dtype, int64_t numel, int64_t step, double middle,

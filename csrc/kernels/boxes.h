@@ -82,6 +82,17 @@ GACT_INLINE float sum_inverse_squares(const float* slope, int64_t length) {
   return sum_of(lanes);
 }
 
+// Least and greatest of runs of so many elements; NaN if one is NaN.
+template <class T>
+void measure_runs(const void* input, int64_t length, float* low, float* high, int64_t begin, int64_t end) {
+  const T* x = static_cast<const T*>(input);
+  for (int64_t run = begin; run < end; ++run) {
+    const auto found = measure(x + run * length, length);
+    low[run] = found.largest == found.largest ? found.smallest : found.largest;
+    high[run] = found.largest;
+  }
+}
+
 // Sums over the elements of a group, of which each has the range of its box and, unless that is null, a slope.
 inline BoxSums sum_group(const float* width, const float* x, const float* slope, int64_t length) {
   const auto found = measure(x, length);

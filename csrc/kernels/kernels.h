@@ -31,6 +31,7 @@ constexpr Kernels kKernels = {
     restore_row,
     {widen_row<float>, widen_row<Float16>, widen_row<BFloat16>},
     sum_group,
+    {measure_runs<float>, measure_runs<Float16>, measure_runs<BFloat16>},
 };
 
 }  // namespace gact::GACT_TARGET

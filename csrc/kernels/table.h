@@ -77,6 +77,7 @@ struct BoxSums {
 
 using NarrowRow = void (*)(const void* input, int64_t length, const float* least, const float* inverse, float* output);
 using RestoreRow = void (*)(float* x, int64_t length, const float* width, const float* least);
+using MeasureRuns = void (*)(const void* input, int64_t length, float* low, float* high, int64_t begin, int64_t end);
 using WidenRow = float (*)(const void* input, int64_t length, float* low, float* high);
 using SumGroup = BoxSums (*)(const float* width, const float* x, const float* slope, int64_t length);
 
@@ -95,6 +96,7 @@ struct Kernels {
   RestoreRow restore_row;
   WidenRow widen_row[3];  // by Element
   SumGroup sum_group;
+  MeasureRuns measure_runs[3];  // by Element
 };
 
 const Kernels& baseline_kernels();

@@ -69,3 +69,16 @@ def test_channels_differ_from_their_neighbours(blocks, touched, with_mean, rstd,
     expected = False if found and touched == 1 and mean == 0.0 else found
     for look in (looks.channels_differ, looks.channels_differ_plainly):
         assert look(deviations, means if with_mean else None, touched, 128.0, 8.0) is expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("length", [16, 256, 250])
+def test_extremes_of_runs_are_those_of_torch(dtype, length):
+    runs = torch.randn(900, length, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for value in (math.inf, math.nan, -math.inf):
+        found = looks.extremes_of_runs(runs)
+        finite = runs.isfinite().all(1)
+        exact = torch.stack((runs.amin(1), runs.amax(1))).to(found.dtype)
+        assert torch.equal(found[:, finite], exact[:, finite])
+        assert not found[:, ~finite].isfinite().all(0).any()
+        runs[3, 5] = value

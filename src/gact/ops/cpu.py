@@ -52,6 +52,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "gact_allocator_set": [None, _INT, ctypes.c_size_t, ctypes.c_size_t],
     "gact_allocator_figures": [None, _POINTER],
     "gact_rows_differ": [_INT, _POINTER, _INT, _WHOLE, _WHOLE, _WHOLE, _REAL],
+    "gact_extremes_of_runs": [None, _POINTER, _INT, _WHOLE, _WHOLE, _POINTER, _POINTER],
     "gact_mean_square_slope": [_REAL, _POINTER, _INT, _WHOLE, _WHOLE, _REAL, _REAL],
     "gact_channels_differ": [_INT, _POINTER, _POINTER, _WHOLE, _WHOLE, _WHOLE, _REAL, _REAL],
     "gact_look_at_columns": [_INT, _POINTER, _INT, *5 * [_POINTER]],

@@ -57,6 +57,25 @@ def rows_differ_plainly(table: Tensor, touched: int, factor: float) -> bool:
     return bool((windows.amax(1) > factor * windows.amin(1)).any())
 
 
+_RUN = 16
+_HERE = frozenset({torch.float32, torch.float16, torch.bfloat16})
+
+
+def extremes_of_runs(runs: Tensor) -> Tensor:
+    """Least and greatest of each row, ``[2, rows]`` of float32, of float64 for float64; not finite where a row is not.
+
+    Args:
+        runs: Contiguous, ``[rows, length]``.
+    """
+    library, place = cpu.library(), place_of(runs)
+    usable = library is not None and place is not None and runs.is_cpu and runs.dtype in _HERE
+    if library is None or not usable or runs.shape[1] % _RUN:
+        return torch.stack((runs.amin(1), runs.amax(1))).to(torch.promote_types(runs.dtype, torch.float32))
+    found = runs.new_empty(2, len(runs), dtype=torch.float32)
+    library.gact_extremes_of_runs(place, CODES[runs.dtype], *runs.shape, *(each.data_ptr() for each in found))
+    return found
+
+
 def mean_square_slope(flat: Tensor, step: int, middle: float, greatest: float) -> float:
     """Mean square of ``1 - (x - middle)^2 / greatest`` over every so manyth element.
 

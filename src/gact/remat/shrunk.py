@@ -26,6 +26,7 @@ from torch import Tensor
 from ..autograd.internals import is_at_hand
 from ..codecs.chunks import flat_of
 from ..ops.checks import is_dense
+from ..ops.looks import extremes_of_runs
 from ..saved.held import WIDEST
 
 _DIFFERENCES = frozenset({"add", "sub", "subtract", "__rsub__", "rsub"})
@@ -112,7 +113,7 @@ def look_at(tensor: Tensor, kind: str) -> Look | None:
         parts = [_root_mean_square(each, dtype) for each in (runs, rest) if each is not None]
         roots = torch.cat(parts) if len(parts) > 1 else parts[0]
         return Look(float(roots.square().mean()), 1.0, roots if order else None, None, order)
-    parts = [torch.stack((each.amin(1), each.amax(1))).to(dtype) for each in (runs, rest) if each is not None]
+    parts = [extremes_of_runs(each).to(dtype) for each in (runs, rest) if each is not None]
     low, high = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
     return Look(float(low.amin()), float(high.amax()), low if order else None, high if order else None, order)
 
