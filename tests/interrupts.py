@@ -52,7 +52,7 @@ def lines(stop, run):
             return None
         if event == "line":
             place = (frame, frame.f_lineno)
-            if place not in entered:
+            if place not in entered and not is_dying(frame):
                 stop.here(frame)
             if is_with(frame.f_code.co_filename, frame.f_lineno):
                 entered.add(place)
@@ -76,6 +76,8 @@ def signals(stop, run, folder=""):
 
     def profile(frame, event, _argument):
         file = frame.f_code.co_filename
+        if event == "call" and sys.version_info < (3, 11) and frame.f_lasti >= 0:
+            return  # a generator goes on: what is raised here then is raised outside of all that it guards
         if event in ("call", "c_return") and file.startswith(folder) and file != __file__ and not is_dying(frame):
             stop.here(frame)
 
