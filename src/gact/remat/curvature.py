@@ -39,7 +39,8 @@ from .shifted import deviations_of, spread
 from .sources import Source
 
 _PARTS = 16
-"""A tile is so many of the parts in which regions are coded, since it takes more calls of operators."""
+"""A tile is so many of the parts in which regions are coded, since it takes more calls of operators; fewer where the
+difference is taken of many groups, since each of them is there three times more."""
 _LEAST = 16
 """Groups of which the difference is taken at least."""
 _STREAM = 0x6A09E667F3BCC908
@@ -117,7 +118,8 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
     made = derived.made
     out: Tensor = code.codes.new_empty_strided(made.size, made.stride, dtype=made.dtype)
     flat, groups = flat_of(out), code.group_size
-    length = min(_tile(at_once(out) * _PARTS, groups, lines), flat.numel())
+    parts = min(_PARTS, 2 * every_of(code.bits, out.numel(), groups))
+    length = min(_tile(at_once(out) * parts, groups, lines), flat.numel())
     curve = _Curve(derived, code, length)
     boxes = curve.boxes
     decode = None if boxes is None else boxes.decoder()

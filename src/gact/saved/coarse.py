@@ -33,6 +33,8 @@ _MOST = {1: 6.0, 2: 3.0, 3: 2.0, 4: 1.5, 5: 0.77, 6: 0.44, 7: 0.28, 8: 0.19}
 times the distance then at one bit, 22 times at 4 and 48 times at 8."""
 _SHARE = 1 / 8
 """Of the elements, that are held exactly beside codes at most: writing them to their places takes time."""
+_PART = 4
+"""A tile is such a part of those in which regions are coded, since it takes several tensors."""
 _ERROR = 5 / 8
 """Of a step, that a decoded element is off at most."""
 
@@ -134,7 +136,7 @@ def _reaches(code: Groups, region: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield 0, code.widths()
         return
     inverse, size = transform.inverse(), code.group_size
-    for start, stop in tiles(flat_of(region), at_once(region)):
+    for start, stop in tiles(flat_of(region), max(at_once(region) // _PART // size, 1) * size):
         each = reaches[start // size : -(-stop // size)].repeat_interleave(size)[: stop - start]
         each = each.to(transform.values(region.dtype))
         shift = torch.zeros_like(each)
