@@ -163,29 +163,28 @@ def _under(
     flat: Tensor, grid: Grid, group_size: int, transform: Transform, starts: list[int]
 ) -> tuple[float, float, float]:
     """What boxes leave of the noise of groups under a transform: in its units, in those of elements, of loud groups."""
-    length = _band(grid)
-    parts = [flat[start : start + length] for start in starts]
-    exact = (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
-    sample = grid._replace(high=grid.tall * len(parts))
-    low, high = extremes(exact, sample)
-    widths, forward, under = high.sub_(low), transform.forward(flat), torch.empty_like(exact)
-    for start, part in zip(starts, under.split(length), strict=True):
-        forward(start, part)
-    found = noise(widths, under, _slopes(transform, starts, exact, widths, sample), sample, group_size)
+    length, band, forward = _band(grid), grid._replace(high=grid.tall), transform.forward(flat)
+    seen = []
+    for start in starts:  # one after the other: it takes several tensors
+        exact = flat[start : start + length].float()
+        low, high = extremes(exact, band)
+        widths, under = high.sub_(low), torch.empty_like(exact)
+        forward(start, under)
+        seen.append(noise(widths, under, _slopes(transform, start, exact, widths, band), band, group_size))
+    found = torch.cat(seen, 1) if len(seen) > 1 else seen[0]
     means = found.mean(1)
     even, own = (means[::2] / means[1::2]).tolist()
     boxes, groups = found[:2]
     return even, own, float(boxes.dot(groups) / groups.square().sum())
 
 
-def _slopes(transform: Transform, starts: list[int], exact: Tensor, widths: Tensor, sample: Grid) -> Tensor:
-    """How steep the transform is about each element of some bands of boxes, of which the first have these numbers."""
+def _slopes(transform: Transform, start: int, exact: Tensor, widths: Tensor, band: Grid) -> Tensor:
+    """How steep the transform is about each of the elements from a number on, which are a band of boxes."""
     if isinstance(transform, Normalised):
-        slopes, write = torch.empty_like(exact), transform.slopes()
-        for start, part in zip(starts, slopes.split(len(slopes) // len(starts)), strict=True):
-            write(start, part)
+        slopes = torch.empty_like(exact)
+        transform.slopes()(start, slopes)
         return slopes
-    reach = widths[sample.box_of(0, sample.high * sample.wide, exact.device)].view(-1).mul_(_ABOUT)
+    reach = widths[band.box_of(0, band.high * band.wide, exact.device)].view(-1).mul_(_ABOUT)
     low, high = exact - reach, exact + reach
     for each in (low, high):
         transform.forward(each)(0, each)
