@@ -11,7 +11,9 @@ from .probabilities import Probabilities
 from .slopes import Slope
 from .transformed import Transformed
 
-_DITHERED, _STOCHASTIC = 17 / 192, 1 / 6
+VARIANCE = 17 / 192
+"""Of the error of a dithered element, in squared steps; on average over where it lies between two levels."""
+_STOCHASTIC = 1 / 6
 
 
 def deviations(steps: Tensor, value: Tensor | None) -> Tensor:
@@ -24,7 +26,7 @@ def deviations(steps: Tensor, value: Tensor | None) -> Tensor:
         value: What it is the code of, or the slope of that in a code of slopes; None if that is gone.
     """
     size = steps.abs()
-    squares = size.square().mul_(_DITHERED)
+    squares = size.square().mul_(VARIANCE)
     if value is not None:
         few = torch.minimum(value.abs().float(), size * _STOCHASTIC).mul_(size)
         squares = torch.where(steps < 0, squares, few)

@@ -18,12 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .steep import MATRICES, ON_THE_WAY, OWN, PRODUCTS, STEEP
+from .steep import MATRICES, ON_THE_WAY, OWN, PRODUCTS, STEEP, parts_of
 
 _MOST = 64
 """Nodes behind one that divides that are looked at."""
-_PARTS = 12
-"""Nodes of a function that is made of several."""
 _NORMS = {
     "BatchNormWithUpdateBackward0": "result2",
     "CudnnBatchNormBackward0": "result2",
@@ -117,16 +115,7 @@ def dividing_nodes(result: Any) -> list[Node]:
     if isinstance(result, tuple):
         result = result[0] if result else None
     node = result.grad_fn if isinstance(result, Tensor) else None
-    found, coming = [], [] if node is None else [node]
-    for _ in range(_PARTS):
-        if not coming:
-            break
-        node = coming.pop()
-        if divides(node):
-            found.append(node)
-        else:
-            coming.extend(earlier for earlier, _ in node.next_functions if earlier is not None)
-    return found
+    return [] if node is None else parts_of(node, divides)
 
 
 def divides(node: Node) -> bool:

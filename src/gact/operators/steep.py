@@ -135,12 +135,22 @@ def steep_nodes(result: Any) -> list[Node]:
         return [node]
     if node.name() in _BACK_AT:
         return []
+    return parts_of(node, _is_steep)
+
+
+def parts_of(node: Node, is_wanted: Callable[[Node], bool]) -> list[Node]:
+    """The nodes of a function that is made of several which are wanted: its last node, or those a little before it.
+
+    Args:
+        node: The last node.
+        is_wanted: Whether a node is; what lies before it is no longer looked at.
+    """
     found, coming = [], [node]
     for _ in range(_PARTS):
         if not coming:
             break
         node = coming.pop()
-        if _is_steep(node):
+        if is_wanted(node):
             found.append(node)
         else:
             coming.extend(earlier for earlier, _ in node.next_functions if earlier is not None)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..autograd.internals import is_at_hand
 from ..codecs.chunks import flat_of
+from ..codecs.deviations import VARIANCE
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.transforms import Transform
-from ..remat.shifted import VARIANCE
 from ..saved.base import Held
 
 _MOST = 16.0

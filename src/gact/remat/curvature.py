@@ -123,7 +123,6 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
     curve = _Curve(derived, code, length)
     boxes = curve.boxes
     decode = None if boxes is None else boxes.decoder()
-    undo = None if boxes is None else boxes.inverse()
     deviations = deviations_of(code.metadata)
     buffer = None if out.dtype == torch.float32 else flat.new_empty(length, dtype=torch.float32)
     for start, stop in tiles(flat, length):
@@ -134,8 +133,8 @@ def _in_tiles(derived: Curved, code: Groups, lines: Lines) -> Tensor:
         here = [(_line_of(line, inner, start, stop), inner) for line, inner in lines]
         if decode is None or not decode(start, values, *which):
             _rebuild_into(values, *which, [line for line, _ in here], [inner for _, inner in here], None, 1.0, False)
-            if undo is not None:
-                undo(start, values)
+            if boxes is not None:
+                boxes.inverse()(start, values)
         curve.apply(first, values, deviations[first:last], here)
         if buffer is not None:
             flat[start:stop].copy_(values if out.dtype != torch.float16 else values.clamp_(-LARGEST_HALF, LARGEST_HALF))

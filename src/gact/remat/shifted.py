@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..codecs.chunks import at_once, flat_of, tiles
+from ..codecs.deviations import VARIANCE
 from ..codecs.fused import Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
@@ -20,8 +21,6 @@ from ..saved.origins import EXACT
 if TYPE_CHECKING:
     from ..saved.encoded import Encoded
 
-VARIANCE = 17 / 192
-"""Of the error of a dithered element, in squared steps; on average over where it lies between two levels."""
 _DEVIATION = math.sqrt(VARIANCE)
 
 

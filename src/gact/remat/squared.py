@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..codecs.chunks import flat_of
+from ..codecs.deviations import VARIANCE
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..saved.encoded import Encoded
-from .shifted import VARIANCE, Altered, Shifted
+from .shifted import Altered, Shifted
 
 _correct = torch.ops.gact.correct_squares_.default
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ..autograd.internals import is_at_hand
 from ..codecs.chunks import flat_of
+from ..codecs.deviations import VARIANCE
 from ..codecs.groups import Groups
 from ..codecs.slopes import FUNCTIONS
 
-_NOISE = 4 * 17 / 192
+_NOISE = 4 * VARIANCE
 """Variance of a slope, against the greatest, where that is nearly zero: of a squared step."""
 _MOST = {1: 16.0, 2: 4.0, 3: 1.0, 4: 1 / 4, 5: 1 / 8, 6: 1 / 16, 7: 1 / 32, 8: 1 / 64}
 """How many times the mean square of a group's slopes that may be at each width: who asks for few bits expects noise."""
