@@ -1,5 +1,7 @@
 """Rows of which little is left, and what divides by that: sums, means and norms behind masks and selections."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -88,6 +90,20 @@ def router(name):
 
 
 @KINDS
+def two_weights_of_chosen_groups():
+    model, x, t = halves(16)
+    model.weight.data *= 6
+    groups = torch.rand(ROWS, 4)
+    kept = (groups > groups.median(1, keepdim=True).values).repeat_interleave(4, 1)
+
+    def loss():
+        w, _ = (model(x).softmax(-1) * kept).topk(2, -1)
+        return (w / (row_sum(w) + 1e-20) * t[:, :2]).mean()
+
+    return model, loss
+
+
+@KINDS
 def experts_of_chosen_groups():
     """The weights of a token are few, and of many magnitudes from one token to the next."""
     model = nn.ModuleList(nn.Linear(WIDTH, 16 if n == 0 else WIDTH) for n in range(17))
@@ -114,6 +130,28 @@ def weights_dropped_before_they_are_divided():
     def loss():
         p = F.dropout(model(x).softmax(-1), 0.5)
         return (p / (row_sum(p) + 1e-9) * t).sum()
+
+    return model, loss
+
+
+PARTS = {
+    "lower": lambda p: p.tril(),
+    "slice": lambda p: p[:, 1:],
+    "chunk": lambda p: p.chunk(2, -1)[1],
+    "features": lambda p: F.dropout1d(p[:, :, None], 0.5)[..., 0],
+    "random": lambda p: p * torch.rand(ROWS, WIDTH).bernoulli(),
+    "rectified": lambda p: F.relu(p - 0.5 * p.amax(-1, keepdim=True).detach()),
+}
+
+
+@KINDS.of(*PARTS)
+def part_of_a_softmax(name):
+    model, x, t = halves(WIDTH)
+    model.weight.data *= 6
+
+    def loss():
+        p = PARTS[name](model(x).softmax(-1))
+        return (p / (row_sum(p) + 1e-9) * t[:, : p.shape[1]]).sum()
 
     return model, loss
 
@@ -153,6 +191,22 @@ def quiet_row_of_few_columns(name, norm):
         else:
             h = (h * quiet).square() if name == "square" else F.gelu(h * quiet)
         return (norms[norm](h) * t).sum()
+
+    return model, loss
+
+
+@KINDS.of("8 8", "8 64 8", "8 64 64")
+def few_columns_some_layers_before_a_norm(widths):
+    widths = [int(each) for each in widths.split()]
+    model = nn.ModuleList(nn.Linear(*each, bias=False) for each in pairwise([WIDTH, *widths, 64]))
+    x, t = torch.randn(ROWS, WIDTH), torch.randn(ROWS, 64)
+    quiet = torch.where(torch.rand(ROWS, 1) < 0.1, 1e-4, 1.0)
+
+    def loss():
+        h = model[0](x) * quiet
+        for layer in model[1:]:
+            h = layer(h)
+        return (F.layer_norm(h, (64,), eps=1e-20) * t).sum()
 
     return model, loss
 

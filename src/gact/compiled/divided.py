@@ -12,16 +12,18 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
+from ..autograd.internals import OpOverload
 from ..operators.aten import VIEWS, name_of
 from ..operators.need import FEW
+from .bends import SHAPED
 from .joint import Joint
 from .norms import NORMS
-from .values import is_float, is_reciprocal, numel, tensor_of
+from .values import hint, is_float, is_reciprocal, numel, tensor_of
 
 _MOST = 64
 """Nodes behind one that divides that are looked at."""
 _SUMS = frozenset({"bmm", "linalg_vector_norm", "mean", "mm", "mv", "norm", "sum", "var", "var_mean"})
-_FEWER = 4
+_FEWER = 2
 """So many times fewer elements has what is summed over rows, at least."""
 _SIZES_TEXT = """
     add alias clamp clamp_max clamp_min convert_element_type detach div expand getitem maximum mul pow reciprocal rsqrt
@@ -30,11 +32,19 @@ _SIZES_TEXT = """
 _SIZES = VIEWS | frozenset(_SIZES_TEXT.split())
 """Operators between a sum and what it divides."""
 _SELECTING_TEXT = """
-    gather getitem index index_put index_select masked_fill masked_scatter scatter where
+    gather getitem index index_put index_select masked_fill masked_scatter native_dropout scatter tril triu where
 """
 _SELECTING = frozenset(_SELECTING_TEXT.split())
-_SPLITS = frozenset({"split", "split_with_sizes", "unbind", "var_mean"})
-_LINES = VIEWS | _SELECTING | frozenset({"abs", "add", "clamp", "clone", "mul", "neg", "pow", "sort", "sub", "topk"})
+_SPLITS = frozenset({"split", "split_with_sizes", "unbind"})
+_PARTS = _SPLITS | {"select", "slice"}
+_MATRICES = {"addmm": (1, 2), "baddbmm": (1, 2), "bmm": (0, 1), "mm": (0, 1)}
+"""Products of matrices, and where they have their factors."""
+_PART, _SELECTED = 1, 2
+_DROPPING = frozenset({"native_dropout", "rrelu_with_noise"})
+_GIVEN = VIEWS | {"add", "convert_element_type", "div", "full", "mul", "rsub", "sub", "tril", "triu", "where"}
+_ELEMENTS = frozenset({"abs", "add", "clamp", "clone", "mul", "neg", "pow", "sort", "sub", "topk"})
+_LINES = VIEWS | _SPLITS | _SELECTING | _ELEMENTS
+_SOFTMAX = frozenset({"_safe_softmax", "_softmax"})
 _CURVES_TEXT = """
     _safe_softmax _softmax div elu erf exp exp2 expm1 gelu mish sigmoid silu softplus tanh
 """
@@ -58,7 +68,7 @@ def read_exactly(joint: Joint) -> Iterator[fx.Node]:
             continue
         divisor = _divisor(node)
         for row, size in _rows(divisor) if divisor is not None else _normalised(node):
-            found = list(_behind(joint, row, numel(row) < FEW * size))
+            found = list(_behind(joint, row, _SELECTED * (numel(row) < FEW * size)))
             if found:
                 yield from (node, row, *node.all_input_nodes, *found)
 
@@ -94,9 +104,9 @@ def _rows(divisor: fx.Node) -> Iterator[tuple[fx.Node, int]]:
             coming.extend(each for each in node.all_input_nodes if is_float(each) or name(each) == "var_mean")
 
 
-def _behind(joint: Joint, row: fx.Node, selected: bool) -> Iterator[fx.Node]:
+def _behind(joint: Joint, row: fx.Node, selected: int) -> Iterator[fx.Node]:
     """What multiplies the gradient behind a row, after a selection."""
-    coming, seen = [(row, selected)], set[tuple[fx.Node, bool]]()
+    coming, seen = [(row, selected)], set[tuple[fx.Node, int]]()
     while coming and len(seen) < _MOST:
         node, selected = coming.pop()
         if (node, selected) in seen:
@@ -104,24 +114,68 @@ def _behind(joint: Joint, row: fx.Node, selected: bool) -> Iterator[fx.Node]:
         seen.add((node, selected))
         called, inputs = name(node), node.all_input_nodes
         if called in _CURVES:
-            if selected:
+            if selected == _SELECTED or (selected and _is_softmax(node)):
                 yield from (node, *inputs)
-            if called != "div" or not selected:
+            if called != "div" or selected != _SELECTED:
                 continue
         if (called not in _LINES and called != "div") or any(map(is_reciprocal, inputs)):
             continue
-        selected = selected or _selects(joint, node)
-        if selected and (called == "pow" or (called == "mul" and not _is_scaled(joint, node))):
+        selected = max(selected, _selects(joint, node))
+        if selected == _SELECTED and (called == "pow" or (called == "mul" and not _is_scaled(joint, node))):
             yield from inputs
         coming.extend((each, selected) for each in inputs if is_float(each) or called == "getitem")
 
 
-def _selects(joint: Joint, node: fx.Node) -> bool:
-    """Whether a node may take the greatest of rows away."""
+def _is_softmax(node: fx.Node) -> bool:
+    """Whether a node is a softmax, fused or written out: the rest of a row may be all of it."""
+    return name(node) in _SOFTMAX or (name(node) == "div" and name_of(node.all_input_nodes[0].target) == "exp")
+
+
+def _selects(joint: Joint, node: fx.Node) -> int:
+    """Whether a node may take the greatest of rows away, or gives the same part of all rows."""
     if name(node) == "mul":
-        return any(isinstance(each, fx.Node) and _is_given(joint, each) for each in node.args)
+        return _SELECTED * any(isinstance(each, fx.Node) and _is_given(joint, each) for each in node.args)
     source = node.args[0] if name(node) == "getitem" else None
-    return name(node) in _SELECTING and not (isinstance(source, fx.Node) and name(source) in _SPLITS)
+    called = name(source) if isinstance(source, fx.Node) else ""
+    if name(node) in _PARTS or called in _SPLITS:
+        return _PART
+    return _SELECTED * (name(node) in _SELECTING and called != "var_mean")
+
+
+def narrow_rows(joint: Joint) -> Iterator[fx.Node]:
+    """What products of matrices are made of before rows are divided by their size, where it has few columns.
+
+    Its rows share groups, and each row counts as much as any other, however quiet: a quiet row stays one from layer to
+    layer. Wider rows have scales of their own.
+
+    Args:
+        joint: The forward graph and what backward reads.
+    """
+    added, seen = set(joint.added), set[fx.Node]()
+    for node in joint.forward.nodes:
+        divisor = _divisor(node) if node not in added else None
+        rows = _rows(divisor) if divisor is not None else _normalised(node) if node not in added else ()
+        coming, last = [row for row, _ in rows], len(seen) + _MOST
+        while coming and len(seen) < last:
+            at = coming.pop()
+            if at in seen or joint.is_static(at):
+                continue
+            seen.add(at)
+            inputs = at.all_input_nodes
+            if (places := _MATRICES.get(name(at))) is not None:
+                factors = [each for each in (at.args[place] for place in places) if isinstance(each, fx.Node)]
+                yield from filter(_is_narrow, factors)
+                coming.extend(factors)
+            elif name(at) in _LINES and not any(map(is_reciprocal, inputs)):
+                coming.extend(each for each in inputs if is_float(each) or name(at) == "getitem")
+
+
+def _is_narrow(node: fx.Node) -> bool:
+    """Whether rows of a value, as they lie in memory, have few elements."""
+    while name(node) in VIEWS and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    tensor = tensor_of(node)
+    return tensor is not None and tensor.dim() > 0 and hint(tensor.shape[-1]) < FEW
 
 
 def _is_scaled(joint: Joint, node: fx.Node) -> bool:
@@ -130,12 +184,16 @@ def _is_scaled(joint: Joint, node: fx.Node) -> bool:
 
 
 def _is_given(joint: Joint, node: fx.Node, depth: int = 8) -> bool:
-    """Whether a factor was not computed of what has a gradient: masks, and what comes with the batch."""
+    """Whether a factor was not computed of what has a gradient: masks, random numbers, what comes with the batch."""
     tensor = tensor_of(node)
     if joint.is_static(node):
         return False
     if node.op == "placeholder" or tensor is None or not is_float(node):
         return tensor is None or tensor.dtype is torch.bool or not is_float(node) or numel(node) > FEW
-    if not depth or name(node) not in VIEWS | {"convert_element_type", "full", "where", "sub", "rsub", "tril", "triu"}:
+    if isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+        return name(node) not in _DROPPING
+    if name(node) in SHAPED:
+        return True
+    if not depth or name(node) not in _GIVEN:
         return False
     return all(_is_given(joint, each, depth - 1) for each in node.all_input_nodes)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..operators.aten import MAGNITUDES
+from ..operators.aten import MAGNITUDES, ROWS
 from ..operators.need import Need
 from .accounts import Accounts
 from .handles import COUNTED, TURN
@@ -266,7 +266,7 @@ def _word(need: Need, counted: bool) -> str:
     word = COUNTED if counted else "value"
     word = f"{word} {need.min_bits}" if need.min_bits > 1 else word
     word = f"{word} {TURN} {need.turn:.6g} {need.times}" if need.turn else word
-    return f"{word} {MAGNITUDES}" if need.form == MAGNITUDES else word
+    return f"{word} {need.form}" if need.form in (MAGNITUDES, ROWS) else word
 
 
 def _scores(joint: Joint) -> dict[fx.Node, tuple[fx.Node, fx.Node, float | None]]:

@@ -12,9 +12,9 @@ from ..autograd.inner import in_backward
 from ..autograd.internals import DisableTorchFunction
 from ..autograd.nodes import saving_number
 from ..codecs.forms import log_probabilities
-from ..operators.aten import MAGNITUDES
+from ..operators.aten import MAGNITUDES, ROWS
 from ..operators.losses import LOG_PROBABILITIES
-from ..operators.magnitudes import of_one_magnitude
+from ..operators.magnitudes import of_even_rows, of_one_magnitude
 from ..operators.need import VALUE, Need
 from ..packing.consumers import Consumers
 from ..packing.lossless import lossless
@@ -120,7 +120,7 @@ class Receiver:
             holding.leave(save, _LARGE)
         elif need.startswith(LOGARITHM):
             holding.hold(save, LOG_PROBABILITIES, log_probabilities(int(need.split()[1])))
-        elif need.endswith(MAGNITUDES) and (found := of_one_magnitude(None, x)).kind == "exact":
+        elif (found := _looked_at(need, x)).kind == "exact":
             holding.leave(save, found.why)
         else:
             is_looked_at = is_data or need.startswith(handles.COUNTED)
@@ -155,8 +155,16 @@ class Receiver:
         return site
 
 
+def _looked_at(text: str, x: Tensor) -> Need:
+    """The need of a value whose magnitudes tell whether it may have a code."""
+    if text.endswith(MAGNITUDES):
+        return of_one_magnitude(None, x)
+    return of_even_rows(x) if text.endswith(f" {ROWS}") else VALUE
+
+
 def _need(text: str, is_data: bool, usual: int) -> Need:
-    word, _, shared = text.removesuffix(f" {MAGNITUDES}").partition(handles.TURN)
+    text = text.removesuffix(f" {MAGNITUDES}").removesuffix(f" {ROWS}")
+    word, _, shared = text.partition(handles.TURN)
     kind, *bits = word.split()
     assert kind in ("value", handles.COUNTED), "what is exact has a code without loss"
     need = replace(VALUE, min_bits=int(bits[0]) if bits else 1)

@@ -7,13 +7,14 @@ from by selecting and linear ops, and what of that multiplies the gradient.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import fx
 
-from ..operators.aten import VIEWS, name_of
+from ..operators.aten import ROWS, VIEWS, name_of
 from ..operators.need import Need, exact
 from .decays import undone
-from .divided import read_exactly
+from .divided import narrow_rows, read_exactly
 from .joint import Joint
 from .plan import both
 from .values import can_be_coded, exceeds_one, is_float, reached
@@ -71,13 +72,18 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
     steep = [(node, argument) for node in joint.forward.nodes if node not in added for argument in _steep_in(node)]
     multiplying = {_bare(each) for node, argument in steep for each in _read_behind(node, argument)}
     multiplying.update(_bare(each) for each in (*read_exactly(joint), *undone(joint)) if is_float(each))
-    if multiplying:
+    narrow = {_bare(each) for each in narrow_rows(joint)}
+    if multiplying or narrow:
         # What else stands in the forward graph is computed for backward.
         results = (node for node in joint.results if isinstance(node, fx.Node))
         forward = reached(results, lambda node: node.all_input_nodes)
         for node, need in needs.items():
-            if need.kind == "value" and is_float(node) and _is_read(node, multiplying, forward):
+            if need.kind != "value" or not is_float(node):
+                continue
+            if _is_read(node, multiplying, forward):
                 needs[node] = _NEED
+            elif not need.form and _is_read(node, narrow, forward):
+                needs[node] = replace(need, form=ROWS)
     return needs
 
 

@@ -143,6 +143,8 @@ EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "sinh", "cosh"})
 STEEP = frozenset({"reciprocal", "rsqrt", "tan", "prod", "cumprod", "special_gamma", "lgamma", "digamma"})
 """Near a pole one number is so large that all others would drown in its step."""
 MAGNITUDES = "magnitudes"
+ROWS = "rows"
+"""Forms of values that are exact if their numbers, or their rows, are of many magnitudes."""
 
 
 def name_of(target: Any) -> str:

@@ -42,6 +42,8 @@ _DIVIDED = {
 """Divisions, and where each has what it divides by, or something that tells it."""
 ROWS = {"AddmmBackward0": "mat1", "BmmBackward0": "self", "MmBackward0": "self"}
 """Products of matrices, and the slot of what their rows are made of."""
+_ROWS_AT = {"AddmmBackward0": 1, "BmmBackward0": 0, "MmBackward0": 0}
+"""The argument that this is."""
 
 
 def _functions() -> Iterable[Callable[..., Any]]:
@@ -108,6 +110,9 @@ class Behind(NamedTuple):
 
 
 _Step = tuple[tuple[Node | None, int], Size, tuple[Factor, ...]]
+_COMPILED = "CompiledFunctionBackward"
+_FEWER = 2
+"""So many times fewer elements than what it sums has the result of compiled code that is taken for a sum, at least."""
 
 
 def dividing_nodes(result: Any) -> list[Node]:
@@ -164,6 +169,8 @@ def divisor(node: Node, value: Tensor) -> tuple[Tensor, tuple[int, ...]]:
 def behind_divisor(node: Node) -> Iterator[Behind]:
     """What lies behind the divisor of a node that divides, through ops that select and add and through products.
 
+    Behind a layer it is only what the rows of other layers are made of: a quiet row stays one from layer to layer.
+
     Args:
         node: The node.
     """
@@ -174,17 +181,22 @@ def behind_divisor(node: Node) -> Iterator[Behind]:
         first = edges[1] if name == "DivBackward0" else edges[0]
         size = Size(power=2.0) if name == "RsqrtBackward0" else Size()
     coming: list[_Step] = [(first, size, ())]
+    layers: list[_Step] = []
     seen = set[Node]()
-    while coming and len(seen) < _MOST:
-        (at, _), size, factors = coming.pop()
+    while (coming or layers) and len(seen) < _MOST:
+        is_far = not coming
+        (at, _), size, factors = (layers if is_far else coming).pop()
         if at is None or at in seen:
             continue
         seen.add(at)
         name = at.name()
-        if name in OWN or name in ROWS or (name in PRODUCTS and name not in MATRICES):
+        if name in ROWS or (not is_far and (name in OWN or (name in PRODUCTS and name not in MATRICES))):
             yield Behind(at, size, factors)
         if name not in OWN:
-            coming.extend(_further(at, name, size, factors))
+            further = list(_further(at, name, size, factors))
+            if name in ROWS and not further:
+                layers.append((at.next_functions[_ROWS_AT[name]], size, factors))
+            (layers if is_far else coming).extend(further)
             coming.sort(key=lambda step: -step[1].times)  # what is divided by least comes first
 
 
@@ -220,6 +232,9 @@ def _further(node: Node, name: str, size: Size, factors: tuple[Factor, ...]) -> 
         yield edges[0], size, (*factors, Factor(node, "mask", negated=True))
     elif name in ON_THE_WAY or kind in _ADDING:
         yield from ((edge, size, factors) for edge in edges)
+    elif name == _COMPILED:
+        count = _FEWER * math.prod(size_of(node, 0))
+        yield from ((edge, size, factors) for edge in edges if math.prod(size_of(*edge)) >= count)
 
 
 def _of_constants(node: Node, size: Size, factors: tuple[Factor, ...]) -> Iterator[_Step]:

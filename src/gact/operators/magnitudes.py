@@ -15,6 +15,9 @@ _NARROW_SPAN = 2048.0
 """Greatest over the tenth least of ordinary numbers: 33 of normal ones, 150 of exponential ones."""
 _SAMPLE = 512
 _MANY_MAGNITUDES = exact("values of many magnitudes")
+_MANY_SIZES = exact("rows of many magnitudes")
+_UNEVEN = 64.0
+"""Mean over rows of the square of the greatest number over that of a row: of eight normal ones it is 20."""
 
 
 def of_one_magnitude(node: Node | None, tensor: Tensor) -> Need:
@@ -49,3 +52,21 @@ def of_few_columns(tensor: Tensor) -> Need:
         return VALUE
     low = some.kthvalue(max(some.numel() // 10, 1)).values
     return _MANY_MAGNITUDES if bool(low * _NARROW_SPAN < sizes.amax()) else VALUE
+
+
+def of_even_rows(tensor: Tensor) -> Need:
+    """A factor whose rows are all divided by their size after the product; exact unless they are of one magnitude.
+
+    Narrow rows share groups, and each of them counts as much as any other. Wider ones have scales of their own.
+    """
+    if not is_at_hand(tensor):
+        return _MANY_SIZES
+    # Rows as they lie in memory.
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    tensor = tensor.permute(order)
+    if not tensor.numel() or tensor.dim() < 2 or tensor.shape[-1] >= LEAST_ROW:
+        return VALUE
+    rows = tensor.float().square().mean(-1)
+    rows = rows[rows > 0]
+    most = float(tensor.abs().amax()) ** 2
+    return VALUE if not rows.numel() or most * float(rows.reciprocal().mean()) <= _UNEVEN else _MANY_SIZES
