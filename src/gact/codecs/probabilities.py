@@ -17,8 +17,10 @@ from .chunks import at_once, flat_of, spans
 from .lines import Lines
 from .transforms import Forward, Inverse, working
 
-_LEAST = 2.0**-126
-"""What stands for a probability of 0: its logarithm is finite, and it adds nothing to a gradient."""
+_LEAST = 2.0**-100
+"""Probabilities below count as 0, so that no share of the gradient is denormal: processors are slow at those."""
+_ZERO = -1000.0
+"""The logarithm of a probability of 0: a number, whose exponential is 0 in every dtype."""
 _SHARP = 4.0
 """How many times the mean of its row a greatest probability is, in the square mean, for them to be held aside."""
 _FEW = 64
@@ -181,13 +183,13 @@ class LogProbabilities(Probabilities):
     rounding = "stochastic"
 
     def _read(self, elements: Tensor) -> Tensor:
-        return elements.exp_()
+        return torch.threshold_(elements.exp_(), _LEAST, 0.0)
 
     def inverse(self) -> Inverse:
         """The logarithms; of 0 a finite number, so that no product with it is NaN. That of 0 is slow, too."""
 
         def undo(start: int, values: Tensor) -> None:
-            values.clamp_(min=_LEAST).log_()
+            torch.threshold_(values.clamp_(min=_LEAST / 4).log_(), math.log(_LEAST / 2), _ZERO)
             self._put(start, values, self.peaks)
 
         return undo
