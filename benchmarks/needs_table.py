@@ -81,6 +81,10 @@ CHOICES = {
     ),
     "_values": ("the value, linearly", "groups; kept where scores are large (CPU)"),
     "_output": ("its product with the gradient", "made again of what is held; kept where scores are large (CPU)"),
+    "exponential": (
+        "the value, linearly",
+        "groups; kept where a sum of exponentials is part of its argument, or it spans many orders of magnitude (CPU)",
+    ),
     "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
     "factor": (
         "the value, linearly",

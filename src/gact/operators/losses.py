@@ -25,11 +25,11 @@ _FEW = Need("value", prior_bits=8, form="probabilities")
 LOG_PROBABILITIES = Need("value", prior_bits=8, form="log_probabilities")
 
 _WEIGHTS = exact("multiplies log-probabilities")
-_LOGARITHM = "LogSoftmaxBackward0"
+LOGARITHM = "LogSoftmaxBackward0"
 _THROUGH = "Sub Add Neg View UnsafeView T Transpose Permute Expand Gather Select Slice Index Where MaskedFill"
 _ON_THE_WAY = frozenset(f"{name}Backward0" for name in _THROUGH.split())
 _FARTHEST = 6
-_WEIGHED = "gact weighed"
+WEIGHED = "gact weighed"
 
 
 def softmax(node: Node, tensor: Tensor) -> Need:
@@ -48,8 +48,8 @@ def factor(node: Node, tensor: Tensor) -> Need:
             break
         earlier = coming.pop()
         name = earlier.name()
-        if name == _LOGARITHM:
-            cast(dict[str, bool], earlier.metadata)[_WEIGHED] = found = True
+        if name == LOGARITHM:
+            cast(dict[str, bool], earlier.metadata)[WEIGHED] = found = True
         elif name in _ON_THE_WAY:
             coming.extend(each for each, _ in earlier.next_functions if each is not None)
     return _WEIGHTS if found else of_few_columns(tensor)
@@ -61,7 +61,7 @@ def is_weighed(notes: Notes) -> bool:
     Args:
         notes: The metadata of its node.
     """
-    return _WEIGHED in notes
+    return WEIGHED in notes
 
 
 _PROBABILITIES = """

@@ -10,7 +10,7 @@ from torch.autograd.graph import Node
 
 from ..codecs.bent import SCALES
 from .bounds import between, bounded, clamped, saved
-from .magnitudes import of_one_magnitude
+from .exponentials import exponential
 from .need import SHAPE, VALUE, WIDE, Need, entries, exact, merged
 
 _SIGN = exact("sign")
@@ -230,7 +230,7 @@ POINTWISE = merged(
     entries(Need("value", form="sine"), "CosBackward0 self"),
     entries(Need("value", form="tanh"), "TanhBackward0 result"),
     entries(Need("value", form="sigmoid"), "SigmoidBackward0 result"),
-    entries(of_one_magnitude, "Exp2Backward0 result\nExpBackward0 result"),
+    entries(exponential, "Exp2Backward0 result\nExpBackward0 result"),
     entries(exact("divided by"), _DIVIDED),
     entries(exact("steep function"), _STEEP),
     entries(_SIGN, _SIGNS),

@@ -1,0 +1,60 @@
+"""Weights that add to one, times values that lie far from zero: what all values have in common cancels."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from kinds import Kinds, mlp
+from measure import compressor, network_gradient
+
+KINDS = Kinds()
+
+
+def weights_of(way, logits):
+    if way == "logarithm":
+        return logits.log_softmax(-1).exp()
+    if way == "difference":
+        return (logits - logits.logsumexp(-1, keepdim=True)).exp()
+    if way == "powers of two":
+        return torch.exp2((logits - logits.logsumexp(-1, keepdim=True)) / 0.6931471805599453)
+    shifted = logits - logits.detach().amax(-1, keepdim=True)
+    return (shifted - shifted.exp().sum(-1, keepdim=True).log()).exp()
+
+
+@KINDS.of(
+    *((way, offset) for way in ("logarithm", "difference", "powers of two", "by hand") for offset in (0.0, 1000.0))
+)
+def expected_value(way, offset):
+    model, x, t = mlp(32, 101), torch.randn(256, 32), torch.rand(256) * 100
+    values = torch.arange(101.0) + offset
+    return model, lambda: F.smooth_l1_loss((weights_of(way, 3 * model(x)) * values).sum(-1), t + offset)
+
+
+@KINDS.of(0.0, 100.0)
+def transport(offset):
+    """The cost of a plan, of which rows and columns are normalised in turn."""
+    model, x, y = mlp(32, 32), torch.randn(64, 32), torch.randn(64, 32)
+
+    def loss():
+        cost = torch.cdist(model(x), y) ** 2 + offset
+        u, v = torch.zeros(64), torch.zeros(64)
+        for _ in range(5):
+            u = -5 * torch.logsumexp((v[None] - cost) / 5, 1)
+            v = -5 * torch.logsumexp((u[:, None] - cost) / 5, 0)
+        return (torch.exp((u[:, None] + v[None] - cost) / 5) * cost).sum() / 64
+
+    return model, loss
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_gradients(name):
+    KINDS.check(name)
+
+
+def test_a_ratio_of_what_was_picked_leaves_probabilities_coded():
+    """Of a policy: one log-probability of each row, less that of another policy."""
+    torch.manual_seed(0)
+    model, x, picked = mlp(32, 512), torch.randn(64, 32), torch.randint(512, (64, 1))
+    before = model(x).log_softmax(-1).gather(1, picked).detach()
+    c = compressor(model, 4)
+    network_gradient(model, lambda: (model(x).log_softmax(-1).gather(1, picked) - before).exp().mean())(c)
+    assert [row.codec for row in c.report().rows if row.op == "log_softmax"] == ["groups"]
