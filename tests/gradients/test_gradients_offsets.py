@@ -29,6 +29,23 @@ def expected_value(way, offset):
     return model, lambda: F.smooth_l1_loss((weights_of(way, 3 * model(x)) * values).sum(-1), t + offset)
 
 
+@KINDS.of(*((shape, offset) for shape in ("flat", "sharp", "columns", "attention") for offset in (0.0, 1000.0)))
+def softmax(shape, offset):
+    """Over rows, over columns, of sharp rows whose greatest is held aside, and of attention."""
+    model, x, t = mlp(32, 96), torch.randn(256, 32), torch.rand(256, 96) * 100
+    values = torch.rand(96, 96) * 100 + offset
+
+    def loss():
+        h = (8 if shape == "sharp" else 1) * model(x)
+        if shape == "attention":
+            a, b, c = h.view(4, 64, 3, 32).unbind(2)
+            return F.smooth_l1_loss((a @ b.mT).softmax(-1) @ (c * 30 + offset), t.view(4, 64, 96)[..., :32] + offset)
+        p = h.mT.softmax(0).mT if shape == "columns" else h.softmax(-1)
+        return F.smooth_l1_loss(p @ values, t + offset)
+
+    return model, loss
+
+
 @KINDS.of(0.0, 100.0)
 def transport(offset):
     """The cost of a plan, of which rows and columns are normalised in turn."""

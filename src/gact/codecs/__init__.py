@@ -12,6 +12,7 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 * ``fused``: decoding and what follows it in one pass, with ``lines`` (a scale and shift for each channel).
 * ``statistics``, ``channels``, ``chunks``: of norms, of channels, and parts of a region that are coded one by one.
   ``deviations``: how far each element is off to expect.
+* ``sums``: rows that add to one when they are decoded.
 * ``layout``: which region a tensor covers, and its view of it. ``keys``: of the random numbers.
 
 To add a code of values, write a ``transforms.Transform`` and a form that makes it where it suits a region, and enter

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..autograd.internals import is_at_hand
 from .chunks import at_once, flat_of, spans
 from .lines import Lines
+from .sums import rows_along
 from .transforms import Forward, Inverse, working
 
 _LEAST = 2.0**-100
@@ -50,10 +51,7 @@ class Probabilities:
     line: tuple[int, int] | None = None
 
     def __init__(self, region: Tensor, dim: int, group_size: int) -> None:
-        size, stride = region.size(), region.stride()
-        self._classes = size[dim] if size else 1
-        inside = [size[other] for other in range(len(size)) if size[other] != 1 and stride[other] < stride[dim]]
-        self._inner = math.prod(inside) if self._classes > 1 else 1
+        self._classes, self._inner = rows_along(region, dim)
         self._numel = region.numel()
         self._segment = min(group_size, self._classes)
         self.peaks, self.places = self._greatest(flat_of(region.detach()))

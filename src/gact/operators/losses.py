@@ -9,12 +9,16 @@ almost equal, and their roundings are all that is left. So such a factor stays e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, cast
 
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from ..autograd.internals import is_at_hand
 from ..autograd.nodes import signed
+from ..codecs.sums import Rows, rows_along
 from .magnitudes import of_few_columns
 from .need import FEW, SHAPE, VALUE, Need, entries, exact, merged
 
@@ -22,6 +26,7 @@ Notes = Mapping[str, Any]
 
 PROBABILITIES = Need("value", form="probabilities")
 _FEW = Need("value", prior_bits=8, form="probabilities")
+_HALF = 0.5
 LOG_PROBABILITIES = Need("value", prior_bits=8, form="log_probabilities")
 
 _WEIGHTS = exact("multiplies log-probabilities")
@@ -35,8 +40,22 @@ WEIGHED = "gact weighed"
 def softmax(node: Node, tensor: Tensor) -> Need:
     """Probabilities; the gradient of few almost cancels, so they have 8 bits until it is known what it suffers."""
     dim = getattr(node, "_saved_dim", None)
-    few = dim is not None and tensor.dim() and tensor.shape[signed(dim)] < FEW
-    return _FEW if few else PROBABILITIES
+    if dim is None or not tensor.dim():
+        return PROBABILITIES
+    dim = signed(dim)
+    return _in_rows(tensor.shape[dim] < FEW, rows_along(tensor, dim) if _add_to_one(node, tensor, dim) else None)
+
+
+def _add_to_one(node: Node, tensor: Tensor, dim: int) -> bool:
+    """Whether all rows of a softmax add to one: under a mask some may be zero."""
+    if node.name() == "SoftmaxBackward0":
+        return True
+    return is_at_hand(tensor) and bool((tensor.sum(dim) > _HALF).all())
+
+
+@lru_cache(maxsize=256)
+def _in_rows(few: bool, rows: Rows | None) -> Need:
+    return replace(_FEW if few else PROBABILITIES, rows=rows)
 
 
 def factor(node: Node, tensor: Tensor) -> Need:

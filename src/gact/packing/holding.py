@@ -297,4 +297,4 @@ class Holding:
             return measurement.hold(code, region, site, bits, needed)
         if needed.min_bits < needed.max_bits:
             self._controller.saw(site, region.numel(), code)
-        return Encoded(code)
+        return Encoded(code, needed.rows)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..codecs.fused import Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
+from ..codecs.sums import Rows
 from ..codecs.transformed import Transformed
 from ..saved.encoded import Encoded
 
@@ -18,6 +19,7 @@ class Fine(Encoded):
     Args:
         code: The finer codes.
         bits: Width that the site has now. It is what sharing goes by, so that the step shares as every other does.
+        rows: How rows that add to one lie in memory; None if there are none.
 
     Attributes:
         noise: Width and key of a rounding that unpacking adds; None for none.
@@ -26,8 +28,8 @@ class Fine(Encoded):
 
     __slots__ = ("_bits", "is_read", "noise")
 
-    def __init__(self, code: Groups, bits: int) -> None:
-        super().__init__(code)
+    def __init__(self, code: Groups, bits: int, rows: Rows | None = None) -> None:
+        super().__init__(code, rows)
         self.noise: tuple[int, int] | None = None
         self.is_read = False
         self._bits = bits
@@ -48,8 +50,8 @@ class Fine(Encoded):
         size, stride = layout.dense, layout.region_stride
         code = self.code.loaded()
         if self.noise is None or not isinstance(code, Groups):
-            return layout.restore(self.code.decode(size, stride))
-        return layout.restore(code.decode_rounded(size, stride, *self.noise))
+            return super().decode(layout)
+        return layout.restore(self.completed(code.decode_rounded(size, stride, *self.noise)))
 
     def bent(self) -> Groups | None:
         """Its codes, if they are of values under a hyperbola; None where noise is asked for."""

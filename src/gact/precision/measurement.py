@@ -83,7 +83,7 @@ class Measurement:
             bits: Width the site has now.
             needed: Widths it may get.
         """
-        fine = Fine(code, bits)
+        fine = Fine(code, bits, needed.rows)
         sample = self._samples.get(site)
         if sample is None:
             sample = self._samples[site] = Sample(

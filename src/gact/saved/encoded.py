@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ..codecs.base import Code
 from ..codecs.boxes import Boxes
+from ..codecs.chunks import flat_of
 from ..codecs.exact import Exact
 from ..codecs.fused import DTYPES, Decoded, Pass
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.masks import Mask
+from ..codecs.sums import Rows, add_to_one_
 from ..codecs.transformed import Transformed
 from ..records import Decision, Site
 from .origins import EXACT, NARROW, Origin
@@ -25,19 +27,21 @@ class Encoded:
 
     Args:
         code: The codes.
+        rows: How rows that add to one lie in memory; None if there are none.
 
     Attributes:
         owner: Who is charged for the code.
     """
 
-    __slots__ = ("__weakref__", "code", "owner", "readers")
+    __slots__ = ("__weakref__", "code", "owner", "readers", "rows")
 
     depth = 0
     widening = 1.0
     """How many times as large as that of the code the deviation of what is decoded is."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, rows: Rows | None = None) -> None:
         self.code = code
+        self.rows = rows
         self.owner: Site | None = None
         self.readers = 0
 
@@ -69,17 +73,25 @@ class Encoded:
     def give_way(self, region: Tensor) -> int:
         """Holds the region itself, which another save keeps, instead of the code; returns the bytes that this frees."""
         freed = self.code.nbytes
-        self.code = Exact(region)
+        self.code, self.rows = Exact(region), None
         return freed
 
     def decode(self, layout: Layout) -> Tensor:
         """A fresh tensor of that layout, which must have the region of these codes."""
-        return layout.restore(self.code.decode(layout.dense, layout.region_stride))
+        return layout.restore(self.completed(self.code.decode(layout.dense, layout.region_stride)))
+
+    def completed(self, region: Tensor) -> Tensor:
+        """A decoded region whose rows add to what they have to."""
+        if self.rows is not None:
+            add_to_one_(flat_of(region), self.rows)
+        return region
 
     def one_pass(self, size: torch.Size, stride: tuple[int, ...]) -> Pass | None:
         """The pass that decodes to memory of the size and stride of the region; None if there is none."""
         code = self.code
-        return Pass.over(cast(Decoded, code)) if code.name == Groups.name and code.dtype in DTYPES else None
+        if self.rows is not None or code.name != Groups.name or code.dtype not in DTYPES:
+            return None
+        return Pass.over(cast(Decoded, code))
 
     def bent(self) -> Groups | None:
         """Its codes on their device, if they are of values under a hyperbola; None if not."""
@@ -89,7 +101,7 @@ class Encoded:
     def boxed(self) -> Transformed | None:
         """Its codes on their device, if they are of places in boxes; None if not."""
         code = self.code
-        if not isinstance(getattr(code, "transform", None), Boxes):
+        if self.rows is not None or not isinstance(getattr(code, "transform", None), Boxes):
             return None
         return cast(Transformed, code.loaded())
 
