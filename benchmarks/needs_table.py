@@ -100,7 +100,7 @@ CHOICES = {
     "_rrelu_noise": ("the slopes that were drawn, linearly", "groups"),
     "softmax": (
         "the value, nearly linearly",
-        "groups whose rows add to one, peaks exact where they are sharp (CPU); 8 bits until the noise is known if short",
+        "groups; rows add to one, peaks exact where they are sharp (CPU); 8 bits until the noise is known if short",
     ),
     "_batch_norm": ("the normalised value; in evaluation the value, linearly", _NORMALISED),
     "_group_norm": ("the normalised value", _NORMALISED),
