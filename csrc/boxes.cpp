@@ -7,12 +7,9 @@
 #include "boxes.h"
 
 namespace gact {
-namespace {
 
-// A strip of boxes beside each other, of the channels from one to before another; returns the sum of the energies of its
-// parts of rows, and writes the least of each box unless that is null.
-double look_at(const void* x, int dtype, const Grid& grid, int64_t strip, int64_t first, int64_t last, float* low,
-               float* high, float* least) {
+double look_at_strip(const void* x, int dtype, const Grid& grid, int64_t strip, int64_t first, int64_t last,
+                     float* low, float* high, float* least) {
   const auto widen = active_kernels().widen_row[dtype];
   double total = 0;
   Cursor cursor(grid, grid.first_row(strip));
@@ -32,6 +29,8 @@ double look_at(const void* x, int dtype, const Grid& grid, int64_t strip, int64_
   return total;
 }
 
+namespace {
+
 constexpr int64_t kPart = 256;  // channels of a strip that one thread may take alone
 
 void extremes(const void* x, int dtype, const Grid& grid, float* low, float* high) {
@@ -40,7 +39,7 @@ void extremes(const void* x, int dtype, const Grid& grid, float* low, float* hig
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t first = unit % parts * kPart;
       const int64_t last = unit % parts + 1 < parts ? first + kPart : grid.channels;
-      look_at(x, dtype, grid, unit / parts, first, last, low, high, nullptr);
+      look_at_strip(x, dtype, grid, unit / parts, first, last, low, high, nullptr);
     }
   });
 }
@@ -49,7 +48,7 @@ float look_at(const void* x, int dtype, const Grid& grid, float* low, float* hig
   std::vector<double> totals(grid.strips());
   share(grid.strips(), grid.tall * grid.wide * grid.channels, [&](int64_t begin, int64_t end) {
     for (int64_t strip = begin; strip < end; ++strip) {
-      totals[strip] = look_at(x, dtype, grid, strip, 0, grid.channels, low, high, least);
+      totals[strip] = look_at_strip(x, dtype, grid, strip, 0, grid.channels, low, high, least);
     }
   });
   double total = 0;
@@ -65,61 +64,6 @@ void narrow(const void* x, int dtype, const Grid& grid, int64_t start, int64_t c
       kernel(element(x, dtype, start + begin + i), length, least + at, inverse + at, out + begin + i);
     });
   });
-}
-
-void noise(const float* widths, const float* under, const float* slopes, const Grid& grid, int64_t groups,
-           int64_t group_size, float* out) {
-  const auto size = static_cast<float>(group_size);
-  const auto sum = active_kernels().sum_group;
-  share(groups, group_size, [=](int64_t begin, int64_t end) {
-    std::vector<float> buffer(group_size);
-    for (int64_t group = begin; group < end; ++group) {
-      const int64_t start = group * group_size;
-      const float* width = buffer.data();
-      each_row(grid, start, group_size, [&](int64_t i, int64_t length, int64_t at) {
-        if (length == group_size) width = widths + at;
-        else std::copy(widths + at, widths + at + length, buffer.data() + i);
-      });
-      const BoxSums sums = sum(width, under + start, slopes == nullptr ? nullptr : slopes + start, group_size);
-      const float range = sums.range * sums.range;
-      out[group] = (slopes == nullptr ? sums.square : sums.scaled) / size;
-      out[groups + group] = range;
-      out[2 * groups + group] = sums.square / size;
-      out[3 * groups + group] = slopes == nullptr ? range : range * (sums.inverse / size);
-    }
-  });
-}
-
-// Elements as float32: those that are there, or copies of them in a buffer.
-const float* as_floats(const void* x, int dtype, int64_t start, int64_t count, std::vector<float>& buffer) {
-  if (dtype == 0) return static_cast<const float*>(x) + start;
-  buffer.resize(count);
-  const std::vector<float> zeros(kPart, 0.0f);
-  const std::vector<float> ones(kPart, 1.0f);
-  const auto narrow = active_kernels().narrow_row[dtype];
-  for (int64_t i = 0; i < count; i += kPart) {
-    narrow(element(x, dtype, start + i), std::min(kPart, count - i), zeros.data(), ones.data(), buffer.data() + i);
-  }
-  return buffer.data();
-}
-
-// Of the whole groups of a band of boxes: sums of the mean squared range of their boxes, of their own, of the product of
-// both and of the square of their own; and how many there are.
-void sample(const void* x, int dtype, const Grid& band, int64_t start, int64_t group_size, double* out) {
-  const int64_t groups = band.numel() / group_size;
-  std::vector<float> low(band.across() * band.channels), high(low.size()), found(4 * groups), buffer;
-  look_at(element(x, dtype, start), dtype, band, 0, 0, band.channels, low.data(), high.data(), nullptr);
-  for (size_t i = 0; i < high.size(); ++i) high[i] -= low[i];
-  noise(high.data(), as_floats(x, dtype, start, band.numel(), buffer), nullptr, band, groups, group_size, found.data());
-  for (int64_t group = 0; group < groups; ++group) {
-    const double boxes = found[group];
-    const double own = found[groups + group];
-    out[0] += boxes;
-    out[1] += own;
-    out[2] += boxes * own;
-    out[3] += own * own;
-  }
-  out[4] += static_cast<double>(groups);
 }
 
 // Mean square of the widths of a channel's boxes against the middle one, as bounds in steps make it.
@@ -190,21 +134,6 @@ GACT_EXPORT void gact_box_spread(const float* table, int64_t high, int64_t wide,
       });
     }
   });
-}
-
-// Four figures of each group: see ops/boxes.py. Slopes may be missing.
-GACT_EXPORT void gact_box_noise(const float* widths, const float* under, const float* slopes, int64_t high, int64_t wide,
-                                int64_t channels, int64_t tall, int64_t broad, int64_t groups, int64_t group_size,
-                                float* out) {
-  gact::noise(widths, under, slopes, gact::Grid{high, wide, channels, tall, broad}, groups, group_size, out);
-}
-
-// Sums over some bands of boxes, which begin at these elements: see ops/boxsamples.py.
-GACT_EXPORT void gact_box_sample(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
-                                 int64_t broad, const int64_t* starts, int64_t count, int64_t group_size, double* out) {
-  const gact::Grid band{high, wide, channels, tall, broad};
-  std::fill(out, out + 5, 0.0);
-  for (int64_t number = 0; number < count; ++number) gact::sample(x, dtype, band, starts[number], group_size, out);
 }
 
 GACT_EXPORT float gact_box_look(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,

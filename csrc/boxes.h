@@ -81,4 +81,9 @@ void share(int64_t units, int64_t each, const F& run) {
   torch::stable::parallel_for(0, units, std::max<int64_t>(kElementsPerLook / std::max<int64_t>(each, 1), 1), run);
 }
 
+// Looks at a strip of boxes beside each other, of the channels from one to before another; returns the sum of the energies
+// of its parts of rows, and writes the least of each box unless that is null.
+double look_at_strip(const void* x, int dtype, const Grid& grid, int64_t strip, int64_t first, int64_t last,
+                     float* low, float* high, float* least);
+
 }  // namespace gact

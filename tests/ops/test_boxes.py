@@ -54,21 +54,6 @@ def test_any_part_is_moved_as_the_whole_is(grid, start, count, kernels):
     assert torch.equal(out, ((flat - least) * width)[start:stop] * width[start:stop] + least[start:stop])
 
 
-@pytest.mark.parametrize("with_slopes", [False, True])
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_noise_of_boxes_and_groups_is_that_of_the_twin(grid, with_slopes):
-    flat = values(grid, torch.float32)
-    low, high = boxes.extremes(flat, grid)
-    slopes = torch.rand(flat.numel(), generator=torch.Generator().manual_seed(1)) + 0.1 if with_slopes else None
-    for size in (8, 20, min(256, flat.numel())):
-        found = boxes.noise(high - low, flat, slopes, grid, size)
-        torch.testing.assert_close(found, boxes.noise_plainly(high - low, flat, slopes, grid, size))
-        assert found.shape == (4, flat.numel() // size)
-        first, rest = flat[: 2 * grid.channels], slopes if slopes is None else slopes[: 2 * grid.channels]
-        some = boxes.noise(high - low, first, rest, grid, size)
-        torch.testing.assert_close(some, found[:, : some.shape[1]])
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_a_look_shows_what_the_twin_shows(grid, dtype):
@@ -82,16 +67,42 @@ def test_a_look_shows_what_the_twin_shows(grid, dtype):
         flat[grid.channels] = math.nan
 
 
+def lines(blocks, channels, inner, span):
+    factor, shift = torch.rand(2, blocks, channels, generator=torch.Generator().manual_seed(1))
+    return boxsamples.Lines(factor + 0.1, shift, inner, span)
+
+
+UNDER = {
+    "as they are": lambda grid, numel: None,
+    "columns": lambda grid, numel: lines(1, grid.channels, 1, numel),
+    "runs": lambda grid, numel: lines(1, 5, 7, numel),
+    "rows of blocks": lambda grid, numel: lines(-(-numel // 120), 3, 10, 120),
+    "columns of blocks": lambda grid, numel: lines(-(-numel // 120), 6, 1, 120),
+    "a hyperbola": lambda grid, numel: boxsamples.Hyperbola(-1.25, 0.5625, 0.45, -3.0, 0.125),
+}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_some_bands_show_what_the_twin_shows(grid, dtype):
+@pytest.mark.parametrize("under", UNDER.values(), ids=UNDER)
+def test_some_bands_show_what_the_twin_shows(under, grid, dtype):
     flat = values(grid, dtype) * 3
-    length = grid.tall * grid.wide * grid.channels
+    length, how = grid.tall * grid.wide * grid.channels, under(grid, flat.numel())
     for starts in ([0], [length], [0, flat.numel() // length // 2 * length]):
         for size in (32, 128):
-            found = boxsamples.sampled(flat, grid, starts, size)
-            assert found == pytest.approx(boxsamples.sampled_plainly(flat, grid, starts, size), rel=1e-4)
+            found = boxsamples.sampled(flat, grid, starts, size, how)
+            assert found == pytest.approx(boxsamples.sampled_plainly(flat, grid, starts, size, how), rel=1e-4)
             assert found.squares > found.groups**2
+            assert (found.boxes == found.plain_boxes) is (how is None)
+
+
+def test_a_look_along_lines_is_that_of_elements_that_were_moved():
+    grid = GRIDS[0]
+    flat, how = values(grid), lines(1, grid.channels, 1, 30 * 7 * 24)
+    moved = ((flat.view(-1, grid.channels) - how.shift) * how.factor).flatten()
+    found = boxsamples.sampled(flat, grid, [0], 32, how)
+    assert found[:2] == pytest.approx(boxsamples.sampled(moved, grid, [0], 32)[:2], rel=1e-4)
+    assert found.plain_boxes == pytest.approx(boxsamples.sampled(flat, grid, [0], 32).boxes, rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 16])

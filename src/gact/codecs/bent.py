@@ -23,6 +23,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..ops import boxsamples
 from .lines import Lines
 from .transforms import Forward, Inverse, working
 
@@ -81,6 +82,10 @@ class Bent:
             out.clamp_min_(self._lowest)  # NaN stays, and so does what is so far below that its square is infinite
 
         return write
+
+    def hyperbola(self, reach: float) -> boxsamples.Hyperbola:
+        """The same as looks at boxes take it, with slopes over so much of a box to each side."""
+        return boxsamples.Hyperbola(self._turn, self._width**2, _BELOW, self._lowest, reach)
 
     def inverse(self) -> Inverse:
         """The argument."""

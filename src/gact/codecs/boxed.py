@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import is_at_hand
-from ..ops.boxes import Grid, Look, extremes, look_at, noise, unevenness
-from ..ops.boxsamples import sampled
+from ..ops.boxes import Grid, Look, look_at, unevenness
+from ..ops.boxsamples import Hyperbola, Lines, sampled
 from .bent import Bent
 from .boxes import GROUP, Boxes
 from .channels import in_memory
@@ -73,9 +73,9 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
     if region.numel() < _LEAST or region.dtype == torch.float64 or not is_at_hand(region):
         return None
     flat = flat_of(region.detach())
-    best, least = None, math.inf
+    best, least, under = None, math.inf, _under(transform)
     for grid in _grids(region.size(), region.stride()):
-        left = _pays(flat, grid, group_size, transform)
+        left = _pays(flat, grid, group_size, under)
         if left < least:
             best, least = grid, left
     if best is None:
@@ -124,7 +124,7 @@ def _band(grid: Grid) -> int:
     return grid.tall * grid.wide * grid.channels
 
 
-def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None) -> float:
+def _pays(flat: Tensor, grid: Grid, group_size: int, under: Lines | Hyperbola | None) -> float:
     """How much of the noise boxes leave, price included, judged by some of them; infinite where that is too much.
 
     A few of those tell first whether it is worth looking at the others.
@@ -132,23 +132,21 @@ def _pays(flat: Tensor, grid: Grid, group_size: int, transform: Transform | None
     length, bands = _band(grid), grid.high // grid.tall
     count = min(max(_SAMPLE // length, 1), bands)
     starts = [(2 * number + 1) * bands // (2 * count) * length for number in range(count)]
-    if count >= _FIRST and _left(flat, grid, group_size, transform, starts[1::_FIRST], _HOPELESS) == math.inf:
+    if count >= _FIRST and _left(flat, grid, group_size, under, starts[1::_FIRST], _HOPELESS) == math.inf:
         return math.inf
-    return _left(flat, grid, group_size, transform, starts, 1.0)
+    return _left(flat, grid, group_size, under, starts, 1.0)
 
 
 def _left(
-    flat: Tensor, grid: Grid, group_size: int, transform: Transform | None, starts: list[int], slack: float
+    flat: Tensor, grid: Grid, group_size: int, under: Lines | Hyperbola | None, starts: list[int], slack: float
 ) -> float:
     """How much of the noise of some bands of boxes is left; infinite where it is so many times too much."""
     bits = (_BOUNDS * grid.boxes + _RANGES) / (grid.high * grid.wide) + _METADATA / GROUP - _METADATA / group_size
     price = math.pow(4.0, bits)
-    if transform is None:
-        shown = sampled(flat, grid, starts, group_size)
-        even = own = price * _ratio(shown.boxes, shown.groups)
-        loud = price * _ratio(shown.both, shown.squares)
-    else:
-        even, own, loud = (price * each for each in _under(flat, grid, group_size, transform, starts))
+    shown = sampled(flat, grid, starts, group_size, under)
+    even = price * _ratio(shown.boxes, shown.groups)
+    own = price * _ratio(shown.plain_boxes, shown.plain_groups)
+    loud = price * _ratio(shown.both, shown.squares)
     if not (own <= slack * _NO_WORSE and even <= slack * _NO_WORSE):
         return math.inf
     return even + loud if even <= slack * _WORTH or loud <= slack * _MUCH else math.inf
@@ -159,36 +157,11 @@ def _ratio(first: float, second: float) -> float:
     return first / second if second else math.inf
 
 
-def _under(
-    flat: Tensor, grid: Grid, group_size: int, transform: Transform, starts: list[int]
-) -> tuple[float, float, float]:
-    """What boxes leave of the noise of groups under a transform: in its units, in those of elements, of loud groups."""
-    length, band, forward = _band(grid), grid._replace(high=grid.tall), transform.forward(flat)
-    seen = []
-    for start in starts:  # one after the other: it takes several tensors
-        exact = flat[start : start + length].float()
-        low, high = extremes(exact, band)
-        widths, under = high.sub_(low), torch.empty_like(exact)
-        forward(start, under)
-        seen.append(noise(widths, under, _slopes(transform, start, exact, widths, band), band, group_size))
-    found = torch.cat(seen, 1) if len(seen) > 1 else seen[0]
-    means = found.mean(1)
-    even, own = (means[::2] / means[1::2]).tolist()
-    boxes, groups = found[:2]
-    return even, own, float(boxes.dot(groups) / groups.square().sum())
-
-
-def _slopes(transform: Transform, start: int, exact: Tensor, widths: Tensor, band: Grid) -> Tensor:
-    """How steep the transform is about each of the elements from a number on, which are a band of boxes."""
+def _under(transform: Transform | None) -> Lines | Hyperbola | None:
+    """A transform as looks at boxes take it."""
     if isinstance(transform, Normalised):
-        slopes = torch.empty_like(exact)
-        transform.slopes()(start, slopes)
-        return slopes
-    reach = widths[band.box_of(0, band.high * band.wide, exact.device)].view(-1).mul_(_ABOUT)
-    low, high = exact - reach, exact + reach
-    for each in (low, high):
-        transform.forward(each)(0, each)
-    return high.sub_(low).div_(reach.mul_(2).clamp_(min=1e-30))
+        return transform.line_by_line()
+    return transform.hyperbola(_ABOUT) if isinstance(transform, Bent) else None
 
 
 def _differ(look: Look, widths: Tensor) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..autograd.internals import FakeTensor
+from ..ops import boxsamples
 from ..ops.looks import channels_differ
 from .channels import Channels, channels_of, in_memory
 from .lines import Lines
@@ -88,15 +89,10 @@ class Normalised:
 
         return write
 
-    def slopes(self) -> Forward:
-        """What an element is multiplied by."""
-        rstd = self._table(self.rstd)
-
-        def write(start: int, out: Tensor) -> None:
-            for piece in self._channels.pieces(start, start + out.numel()):
-                piece.of(out, start).copy_(piece.figures(rstd))
-
-        return write
+    def line_by_line(self) -> boxsamples.Lines:
+        """The same as looks at boxes take it."""
+        factor, shift = (each.contiguous() for each in self.tables())
+        return boxsamples.Lines(factor, shift, self._channels.inner, self._channels.span)
 
     def inverse(self) -> Inverse:
         """Multiplies by the deviation and adds the mean."""

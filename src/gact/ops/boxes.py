@@ -108,55 +108,6 @@ def _cut(extent: int, box: int) -> Iterator[tuple[slice, int, slice]]:
         yield slice(whole * box, extent), left, slice(whole, whole + 1)
 
 
-def noise(widths: Tensor, under: Tensor, slopes: Tensor | None, grid: Grid, group_size: int) -> Tensor:
-    """Mean over the elements of each whole group of squared ranges, float32 ``[4, groups]``.
-
-    Of their boxes and of their groups in units of a transform, then of both in those of the elements themselves.
-
-    Args:
-        widths: The range of every box in every channel, float32 and contiguous, ``[boxes, channels]``.
-        under: What the transform makes of elements, from the first on, float32 and contiguous.
-        slopes: How steep it is about each element, likewise; None for 1 throughout.
-        grid: The boxes.
-        group_size: Elements of a group.
-    """
-    library = cpu.library()
-    if library is None or not under.is_cpu:
-        return noise_plainly(widths, under, slopes, grid, group_size)
-    groups = under.numel() // group_size
-    found = under.new_empty(4, groups)
-    places = (widths.data_ptr(), under.data_ptr(), None if slopes is None else slopes.data_ptr())
-    library.gact_box_noise(*places, *grid, groups, group_size, found.data_ptr())
-    return found
-
-
-def noise_plainly(widths: Tensor, under: Tensor, slopes: Tensor | None, grid: Grid, group_size: int) -> Tensor:
-    """The same in plain torch.
-
-    Args:
-        widths: See ``noise``.
-        under: Likewise.
-        slopes: Likewise.
-        grid: Likewise.
-        group_size: Likewise.
-    """
-    whole = under.numel() // group_size * group_size
-
-    def grouped(each: Tensor) -> Tensor:
-        return each[:whole].view(-1, group_size)
-
-    groups = grouped(under)
-    ranges = (groups.amax(1) - groups.amin(1)).square_()
-    rows = -(-under.numel() // grid.channels)
-    boxes = widths.square()[grid.box_of(0, rows, under.device)].view(-1)
-    if slopes is None:
-        means = grouped(boxes).mean(1)
-        return torch.stack((means, ranges, means, ranges))
-    squares = slopes.square()
-    own = ranges * grouped(squares.reciprocal()).mean(1)
-    return torch.stack((grouped(boxes * squares).mean(1), ranges, grouped(boxes).mean(1), own))
-
-
 class Look(NamedTuple):
     """What a region shows of its boxes.
 
