@@ -22,10 +22,11 @@ from .checks import (
 from .precision.controller import Controller
 from .precision.objective import OBJECTIVES
 from .records import Settings
+from .saved.choices import Choices
 from .saved.steps import Steps
 from .store.choose import check_offload
 
-_STATE_VERSION = 8
+_STATE_VERSION = 9
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -74,6 +75,7 @@ def state_of(settings: Settings, controller: Controller, steps: Steps) -> dict[s
         "again": 0 if steps.again is None else steps.again.count,
         "precision": controller.state(),
         "inner": steps.inner.state(),
+        "choices": steps.choices.state(),
     }
 
 
@@ -86,7 +88,7 @@ def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, s
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"state must be a mapping, got {type(state).__name__}. Pass what state_dict() returned.")
-    expected = {"version", "bits", "seed", "steps", "small", "again", "precision", "inner"}
+    expected = {"version", "bits", "seed", "steps", "small", "again", "precision", "inner", "choices"}
     if set(state) != expected:
         raise ValueError(
             f"state must have the keys {sorted(expected)}, got {sorted(state)}. Pass what state_dict() returned."
@@ -98,7 +100,9 @@ def load_state(state: Mapping[str, Any], controller: Controller, steps: Steps, s
     small = check_count("small", state["small"], 0)
     again = check_count("again", state["again"], 0)
     inner = InnerPasses.checked(state["inner"], site_of)
+    choices = Choices.checked(state["choices"], site_of)
     controller.load(state["precision"])
+    steps.choices.load(choices)
     steps.inner.load(*inner)
     controller.settings = dataclasses.replace(controller.settings, seed=seed)
     steps.count = count

@@ -10,7 +10,7 @@ from torch import nn
 
 import gact
 from gact.codecs.bent import LEAST, SCALES, Bent
-from gact.codecs.forms import bent, encode, quantized
+from gact.codecs.forms import Bending, encode, quantized
 from gact.operators.need import Need
 from gact.saved.coarse import fit
 
@@ -26,7 +26,7 @@ def slope(function, x):
 
 
 def of(name, x, bits=4, seed=1):
-    return encode(x, bits, 256, seed, bent(name)).decode(tuple(x.shape), x.stride())
+    return encode(x, bits, 256, seed, Bending(name)).decode(tuple(x.shape), x.stride())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

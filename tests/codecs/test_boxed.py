@@ -108,8 +108,8 @@ def test_small_double_and_short_regions_are_not_looked_at():
 def test_arguments_of_gelu_that_lie_far_apart_stay_under_the_hyperbola():
     near, far = tokens(), tokens()
     far[::64, ::8] = 40.0
-    assert isinstance(forms.bent("gelu")(near, 256), Boxes)
-    assert isinstance(forms.bent("gelu")(far, 256), Bent)
+    assert isinstance(forms.Bending("gelu")(near, 256), Boxes)
+    assert isinstance(forms.Bending("gelu")(far, 256), Bent)
 
 
 def test_ranges_are_followed():

@@ -92,7 +92,7 @@ class Again:
         self._sites = sites
         self._rules = Rules(rules.all)
         self._held = HeldRegions()
-        self._own = steps.again = Steps(self, steps.small)
+        self._own = steps.again = Steps(self, steps.small, steps.choices)
 
     def begin_step(self, step: Step, before: Ledger) -> None:
         """Nothing is measured here."""

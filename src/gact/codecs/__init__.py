@@ -5,7 +5,7 @@ A code holds a dense region of memory and gives it back; ``base.Code`` is what a
 * ``groups``: values, rounded to a few bits in groups with a minimum and a scale each, some groups held exactly aside.
 * ``transformed``: the same of what an exact transformation makes of a region (``transforms``: rows scaled;
   ``normalised`` and ``columns``; ``probabilities``; ``slopes``; ``clamped``; ``bent``; ``boxes``). ``forms`` chooses
-  one, ``boxed`` whether and which boxes.
+  one, ``boxed`` whether and which boxes; ``choice`` remembers it for the next step.
 * ``masks``: one exact bit; ``winners``: one that tells who won a comparison. ``integers``: as many bits as they take.
   ``sparse``: one bit and the values that are not zero.
   ``exact``: the region itself. ``blank``: its size.

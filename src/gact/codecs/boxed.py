@@ -24,12 +24,11 @@ from ..ops.boxsamples import Hyperbola, Lines, sampled
 from .bent import Bent
 from .boxes import GROUP, Boxes
 from .channels import in_memory
+from .choice import LEAST
 from .chunks import flat_of
 from .normalised import Normalised
 from .transforms import FACTOR, Transform
 
-_LEAST = 2**16
-"""Elements of a region that is looked at."""
 _SAMPLE, _MOST = 2**16, 2**18
 """Elements that are looked at, but whole boxes of all channels, which may be no more than so many."""
 _SHORTEST = 8
@@ -70,7 +69,7 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
     """
     if group_size < _SMALLEST:
         return None  # who asks for small groups gets them
-    if region.numel() < _LEAST or region.dtype == torch.float64 or not is_at_hand(region):
+    if region.numel() < LEAST or region.dtype == torch.float64 or not is_at_hand(region):
         return None
     flat = flat_of(region.detach())
     best, least, under = None, math.inf, _under(transform)
@@ -78,10 +77,20 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
         left = _pays(flat, grid, group_size, under)
         if left < least:
             best, least = grid, left
-    if best is None:
-        return None
-    look = look_at(flat, best)
-    boxes = Boxes(look.low, look.high, best)
+    return None if best is None else in_boxes(region, best, transform, alike)
+
+
+def in_boxes(region: Tensor, grid: Grid, transform: Transform | None, alike: bool) -> Boxes | None:
+    """A region in boxes which are known to have less noise; None where they have no room for all that is in it.
+
+    Args:
+        region: See ``boxed``; on a CPU.
+        grid: The boxes.
+        transform: See ``boxed``.
+        alike: Likewise.
+    """
+    look = look_at(flat_of(region.detach()), grid)
+    boxes = Boxes(look.low, look.high, grid)
     widths = boxes.widths()
     # A row that no sample has shown may be so loud that the rest of its boxes drowns, where a group would be lost
     # alone; and bounds of 8 bits, which reach over the channel, are then too coarse for all other boxes.

@@ -15,11 +15,10 @@ from torch import Tensor
 from ..autograd.internals import is_at_hand
 from ..ops.columns import ROWS, look_at
 from .channels import channels_of, in_memory
+from .choice import LEAST
 from .chunks import flat_of
 from .normalised import Figures, Normalised
 
-_LEAST = 2**16
-"""Elements of a region that is looked at: of a smaller one the look would cost far more than its code."""
 _LONGEST = 2**16
 _SHORTEST = 32
 _GAIN, _NO_WORSE = 4.0, 1.25
@@ -42,7 +41,7 @@ def by_columns(region: Tensor, group_size: int, much: bool = False) -> Normalise
         much: Whether little is not enough, as where another code would serve.
     """
     numel = region.numel()
-    if numel < _LEAST or region.dtype == torch.float64 or not is_at_hand(region):
+    if numel < LEAST or region.dtype == torch.float64 or not is_at_hand(region):
         return None
     size, stride = region.size(), region.stride()
     inner, length = _innermost(size, stride, group_size)

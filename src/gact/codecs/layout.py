@@ -61,7 +61,7 @@ def region_of(tensor: Tensor) -> tuple[Tensor, Layout] | None:
     """
     size, stride = tensor.size(), tensor.stride()
     if tensor.is_contiguous() or _is_dense(size, stride):
-        return tensor, Layout(size, stride, size)
+        return tensor, _whole(size, stride)
     dense = torch.Size(1 if step == 0 else length for length, step in zip(size, stride, strict=True))
     region = tensor if dense == size else tensor.as_strided(dense, stride)
     if _is_dense(dense, stride):
@@ -69,6 +69,12 @@ def region_of(tensor: Tensor) -> tuple[Tensor, Layout] | None:
     if _overlaps(dense, stride):
         return None
     return region.contiguous(), Layout(size, stride, dense, copied=True)
+
+
+@lru_cache(maxsize=1024)
+def _whole(size: torch.Size, stride: tuple[int, ...]) -> Layout:
+    """The layout of a tensor that is its own region: one object for all of them, which the collector visits once."""
+    return Layout(size, stride, size)
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Tensor
 
@@ -51,18 +51,19 @@ def register_codec(name: str, form: Form, *, parts: tuple[str, ...] = ()) -> Non
     CODECS.update({name: form, **others})
 
 
-def suited(region: Tensor, group_size: int) -> Transform | None:
+def suited(region: Tensor, group_size: int, but: Collection[Form] = ()) -> Transform | None:
     """The transform of the first form that suits a region; None if the region is to be quantized as it is.
 
     Args:
         region: A dense region of a float dtype.
         group_size: Elements of a group.
+        but: Forms that are known not to suit it.
 
     Raises:
         ValueError: If a form makes something else.
     """
     for name, form in CODECS.items():
-        transform = form(region, group_size)
+        transform = None if form in but else form(region, group_size)
         if transform is not None:
             _check(name, transform)
             return transform

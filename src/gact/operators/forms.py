@@ -51,7 +51,7 @@ def form_of(name: str, node: Node) -> Form | None:
         make = forms.log_probabilities if name == LOGARITHMS else forms.probabilities
         return make(signed(dim))
     if name in BENT:
-        return forms.bent(name)
+        return forms.Bending(name)
     if name in CLAMPED:
         return partial(_clamped, name)
     return forms.slope(name)

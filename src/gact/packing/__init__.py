@@ -14,5 +14,6 @@
 * ``decays``: exponentials that others undo, and what was multiplied by them.
 * ``casting``: switches autocast off meanwhile.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
+* ``coding``: how a region is coded.
 * ``offload``: has what is packed lie in a store.
 """

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from typing import cast
 
-from torch import Tensor
-
-from ..codecs import keys as streams
 from ..codecs.base import Code
 from ..codecs.exact import Exact
 from ..codecs.forms import Form, quantized
 from ..codecs.transforms import Transform
 from ..operators.forms import LOGARITHMS, MIDDLES, OWN, kind_of
 from ..operators.need import Need
-from ..precision.measurement import finer
 from ..records import Decision, Settings
 from ..remat import casts
 from ..remat.derived import Derived
 from ..remat.recipes import Recipes
 from ..remat.squared import Squared
 from ..saved.base import Held
-from ..saved.coarse import fit
 from ..saved.encoded import Encoded
-from ..saved.held import WIDEST, HeldRegions
+from ..saved.held import HeldRegions
 from ..saved.kept import Copied, Kept
 from ..saved.packed import Packed
-from ..saved.saturated import set_saturated_aside
 from ..saved.save import Save
 from ..saved.straight import straightened
 from .casting import outside_of_autocast
+from .coding import Coding, choice_of
 from .drowned import is_drowned
-from .lossless import without_loss
 from .offload import ExactCode, Movable, Offload
-from .outweighed import enough, serves
+from .outweighed import serves
 from .policy import Widths, least_bits, ruled
 from .rules import Rules
 
@@ -71,6 +63,7 @@ class Holding:
         self.compressed = 0
         self._settings = settings
         self._controller = controller
+        self._coding = Coding(settings, controller)
         self._held = held
         self._recipes = recipes
         self._rules = rules
@@ -109,7 +102,8 @@ class Holding:
         if save.again is not None and save.again.bits >= needed.min_bits:
             self._held.add_value(save.identity, save.again)
             return self._share(save.again, save)
-        transform = make(region, self._settings.group_size) if make is not None else None
+        choice = choice_of(save, region, needed)
+        transform = None if make is None else self._coding.transform(region, make, choice)
         form = kind_of(needed.form, transform)
         save.middle = None if form else MIDDLES.get(needed.form)
         if not form and needed.kind == "value" and self._held.has(save.identity, LOGARITHMS):
@@ -121,7 +115,7 @@ class Holding:
             held = self._held.exact(save.identity, needed.mask or needed.kind)
         if held is not None:
             return self._share(held, save)
-        encoded = self._encode(region, save, needed, transform)
+        encoded = self._coding.encode(region, save, needed, transform, choice)
         if isinstance(encoded, str) or encoded.code.nbytes >= region.nbytes:
             return self.leave(save, encoded if isinstance(encoded, str) else "code is no smaller")
         self._add(encoded, needed, save, form)
@@ -268,33 +262,3 @@ class Holding:
         ledger.record(site, encoded.decision, plain, code.nbytes, offloaded_bytes=code.offloaded_bytes)
         self.compressed += 1
         save.settle(self._packed(encoded, save))
-
-    def _encode(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
-        """A region in a code, or the reason why it has none."""
-        encoded = without_loss(region, needed)
-        return self._quantize(region, save, needed, transform) if encoded is None else encoded
-
-    def _quantize(self, region: Tensor, save: Save, needed: Need, transform: Transform | None) -> Encoded | str:
-        """A region in groups of the width that its site has, or in finer ones where its noise is to be measured."""
-        site, step, settings = save.place, save.step, self._settings
-        # A measurement rounds codes anew while another thread may read its own.
-        measurement = step.measurement if step.thread == threading.get_ident() else None
-        seed = streams.key(settings.seed, step.number, site.key, step.ledger.count(site))
-        plain = save.middle is not None
-        coded = partial(quantized, region, group_size=settings.group_size, seed=seed, transform=transform, plain=plain)
-        needed, bits = enough(needed, self._controller.width(site, needed), region, coded)
-        measured = measurement is not None and needed.min_bits < min(needed.max_bits, WIDEST)
-        code = coded(finer(bits) if measured else bits)
-        if region.is_cpu and code.is_poisoned():
-            return "not finite"
-        least = fit(code, region, needed, bits)
-        if least > bits:
-            needed = replace(needed, min_bits=least)
-            return "values too far apart" if least > WIDEST else self._quantize(region, save, needed, transform)
-        if plain:
-            set_saturated_aside(code, region, needed.form, bits)
-        if measurement is not None and measured:
-            return measurement.hold(code, region, site, bits, needed)
-        if needed.min_bits < needed.max_bits:
-            self._controller.saw(site, region.numel(), code)
-        return Encoded(code, needed.rows)

@@ -5,13 +5,13 @@
 * ``kept``, ``encoded``, ``packed``: the tensor itself or a copy; a region as codes; one tensor's view of a region.
 * ``identity``, ``held``, ``sharing``: when two tensors are the same, so that nothing is held or decoded twice.
 * ``parameters``: tells weights from activations. ``origins``: which rounded codes a tensor comes from.
-* ``steps``, ``ledger``: which saves belong together, and their bytes.
+* ``steps``, ``ledger``: which saves belong together, and their bytes. ``choices``: the forms that their regions had.
 * ``small``: below which size tensors stay as they are.
 * ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
 * ``unpacking``: the hook that gives a tensor back. ``sharded``: one that is spread over ranks.
 * ``straight``: codes that one function reads become plain where somebody else reads the values too.
 * ``carried``: what a checkpoint holds past all hooks. ``made``: what a forward pass has made without a gradient.
-* ``coarse``: which width a code must have for a function that turns, and what it holds exactly. ``saturated``: which
-  groups of a tanh it holds exactly.
+* ``coarse``: which width a code must have for a function that turns, and what it holds exactly. ``reaches``: how wide
+  its groups are then. ``saturated``: which groups of a tanh it holds exactly.
 * ``late``: a compressor that is copied with its model is made when it is used.
 """

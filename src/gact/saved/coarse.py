@@ -12,14 +12,12 @@ bits, and stays as it is where 8 are not enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from ..autograd.internals import is_at_hand
 from ..codecs.boxes import Boxes
-from ..codecs.chunks import at_once, flat_of, tiles
+from ..codecs.chunks import flat_of
 from ..codecs.groups import Groups
 from ..codecs.layout import Layout
 from ..codecs.transformed import Transformed
@@ -27,14 +25,13 @@ from ..operators.need import Need
 from .base import Held
 from .encoded import Encoded
 from .held import WIDEST
+from .reaches import beyond, counted
 
 _MOST = {1: 6.0, 2: 3.0, 3: 2.0, 4: 1.5, 5: 0.77, 6: 0.44, 7: 0.28, 8: 0.19}
 """How many times as wide as the distance steps may be at each width: who asks for few bits expects noise. Ranges are 6
 times the distance then at one bit, 22 times at 4 and 48 times at 8."""
 _SHARE = 1 / 8
 """Of the elements, that are held exactly beside codes at most: writing them to their places takes time."""
-_PART = 4
-"""A tile is such a part of those in which regions are coded, since it takes several tensors."""
 _ERROR = 5 / 8
 """Of a step, that a decoded element is off at most."""
 
@@ -57,19 +54,14 @@ def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         return bits
     most = need.max_bits if need.max_bits < WIDEST else WIDEST + 1
     widths = range(bits, min(most, WIDEST) + 1)
-    counts, total = torch.zeros(len(widths), dtype=torch.int64), 0
-    for _, reaches in _reaches(code, region):
-        counts += torch.stack([torch.count_nonzero(reaches > _range(width, turn)) for width in widths])
-        total += reaches.numel()
+    counts, total = counted(code, region, [_range(width, turn) for width in widths])
     # An element takes its own bits, and those of its place where it is alone.
     each = 8 * region.element_size() + (32 if total == region.numel() else 0)
-    shares = [int(count) / max(total, 1) for count in counts]
+    shares = [count / max(total, 1) for count in counts]
     costs = {width: width + each * share for width, share in zip(widths, shares, strict=True) if share <= _SHARE}
     least = min(costs, key=costs.__getitem__, default=most)
     if least == bits and counts[0] and bits in costs:
-        limit = _range(bits, turn)
-        found = [(reaches > limit).nonzero()[:, 0].add_(start) for start, reaches in _reaches(code, region)]
-        code.set_aside(region, torch.cat(found))
+        code.set_aside(region, beyond(code, region, _range(bits, turn)))
     return least
 
 
@@ -119,30 +111,3 @@ def _are_small(code: Groups, limit: float) -> bool:
         for (factors, _), _ in lines:
             steps = steps * factors.abs().amax()
     return not float(steps) * ((1 << code.bits) - 1) > limit
-
-
-def _reaches(code: Groups, region: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """What ranges of groups would be if steps were those that elements have, from a number on.
-
-    Of each group, of each box, or of each element where a transform gives those of a group different steps.
-    """
-    levels = (1 << code.bits) - 1
-    reaches = code.metadata[:, 1].abs().float().mul_(levels)
-    if not isinstance(code, Transformed) or code.bent is not None:
-        yield 0, reaches
-        return
-    transform = code.transform
-    if isinstance(transform, Boxes):
-        yield 0, code.widths()
-        return
-    inverse, size = transform.inverse(), code.group_size
-    for start, stop in tiles(flat_of(region), max(at_once(region) // _PART // size, 1) * size):
-        each = reaches[start // size : -(-stop // size)].repeat_interleave(size)[: stop - start]
-        each = each.to(transform.values(region.dtype))
-        shift = torch.zeros_like(each)
-        inverse(start, each)
-        inverse(start, shift)
-        if code.aside_units is not None:
-            there = code.aside_units.long() - start
-            each[there[(there >= 0) & (there < stop - start)]] = 0.0
-        yield start, each.sub_(shift).abs_()

@@ -14,6 +14,7 @@ from ..forks import new_lock
 from ..operators.need import Need
 from ..records import Site
 from .base import Held
+from .choices import Choices
 from .encoded import Encoded
 from .ledger import Ledger
 from .sharing import Sharing
@@ -56,13 +57,15 @@ class Step:
         sharing: The tensor that its backward pass keeps for its next reader.
         inner: What is known of backward passes inside of forward.
         thread: The thread that has begun it: what others save in it meanwhile is not measured.
+        choices: The forms that regions were given in steps before.
     """
 
-    __slots__ = ("__weakref__", "inner", "ledger", "measurement", "number", "sharing", "thread", "used")
+    __slots__ = ("__weakref__", "choices", "inner", "ledger", "measurement", "number", "sharing", "thread", "used")
 
-    def __init__(self, number: int, inner: InnerPasses) -> None:
+    def __init__(self, number: int, inner: InnerPasses, choices: Choices) -> None:
         self.number = number
         self.inner = inner
+        self.choices = choices
         self.ledger = Ledger()
         self.measurement: Measurement | None = None
         self.sharing = Sharing(self.ledger)
@@ -79,14 +82,17 @@ class Steps:
     Args:
         measurer: Told of every new step.
         small: Below which size tensors stay as they are.
+        choices: See below.
 
     Attributes:
         count: Number of the last step.
         again: Counts what checkpointed blocks save when they run again; None where that is not compressed.
+        choices: The forms that regions were given.
     """
 
-    def __init__(self, measurer: Measurer, small: Small) -> None:
+    def __init__(self, measurer: Measurer, small: Small, choices: Choices | None = None) -> None:
         self.count = 0
+        self.choices = choices or Choices()
         self.small = small
         self.again: Steps | None = None
         self.inner = InnerPasses()
@@ -114,7 +120,7 @@ class Steps:
             if step is None or step is last:
                 self.count += 1
                 self.inner.begin_step()
-                step = Step(self.count, self.inner)
+                step = Step(self.count, self.inner, self.choices)
                 self._measurer.begin_step(step, self.ledger)
                 self._alive = weakref.ref(step)
                 self.ledger = step.ledger
