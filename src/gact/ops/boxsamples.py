@@ -72,7 +72,7 @@ class Hyperbola(NamedTuple):
 
 
 class _Under(ctypes.Structure):
-    """A transform as csrc/boxes_sample.cpp has it."""
+    """A transform as csrc/boxes_bands.cpp has it."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("factor", "shift")),
@@ -123,7 +123,7 @@ def sampled(
         how = ctypes.byref(_Under(*tables, under.factor.shape[1], under.inner, under.span))
     elif under is not None:
         how = ctypes.byref(_Under(None, None, 0, 0, 0, *under))
-    library.gact_box_sample(place, CODES[flat.dtype], *band, numbers, len(starts), group_size, how, sums)
+    library.gact_box_bands(place, CODES[flat.dtype], *band, numbers, len(starts), group_size, how, sums)
     return Sample(*(each / max(sums[6], 1.0) for each in sums[:6]))
 
 

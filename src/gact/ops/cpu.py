@@ -68,7 +68,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "gact_box_decode": [
         *[None, _POINTER, _POINTER, _INT, _WHOLE, _WHOLE, *_GRID, _WHOLE, _WHOLE, _POINTER, _POINTER, _INT, _POINTER]
     ],
-    "gact_box_sample": [None, _POINTER, _INT, *_GRID, _POINTER, _WHOLE, _WHOLE, _POINTER, _POINTER],
+    "gact_box_bands": [None, _POINTER, _INT, *_GRID, _POINTER, _WHOLE, _WHOLE, _POINTER, _POINTER],
     "gact_box_look": [ctypes.c_float, _POINTER, _INT, *_GRID, _POINTER, _POINTER, _POINTER],
     "gact_box_unevenness": [ctypes.c_float, _POINTER, _POINTER, _WHOLE, _WHOLE],
 }
