@@ -13,6 +13,7 @@ from .operators import register_need
 from .packing.rules import Rule
 from .planning import Plan, plan
 from .precision.probe import is_measuring
+from .precision.repeatable import register_repeatable
 from .quantized import QuantizedTensor, quantize
 from .remat import register_rebuild
 from .report import Advice, Report, Row
@@ -44,6 +45,7 @@ __all__ = [
     "register_codec",
     "register_need",
     "register_rebuild",
+    "register_repeatable",
     "register_store",
     "use_allocator",
 ]

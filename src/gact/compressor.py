@@ -27,6 +27,7 @@ from .packing.sites import Sites
 from .precision.aside import preserved_state
 from .precision.comparison import Comparison
 from .precision.controller import Controller
+from .precision.graph import Roots
 from .report import Report, build_report, metrics, status
 from .saved.late import MadeLate
 from .saved.small import Small
@@ -229,8 +230,8 @@ class Compressor(MadeLate, Context):
         with twin:
             loss = loss_fn()
         measured = twin._controller.measured()
-        with twin._measuring.alone(), preserved_state(self._model, loss.device):
-            found = [] if measured is None else measured.measurement.compare(loss, measured.totals, rounds)
+        with twin._measuring.alone(), preserved_state(self._model, Roots.alone(loss)) as put_back:
+            found = [] if measured is None else measured.measurement.compare(loss, measured.totals, rounds, put_back)
         if len(found) < 2:
             raise ValueError(
                 "loss_fn gave a loss that reads no compressed tensor whose width can be chosen. Small tensors are left "

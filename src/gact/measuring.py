@@ -11,8 +11,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .autograd.passes import Pass, unwatch, watch
 from .compiled import step_of
@@ -123,8 +122,8 @@ class Measuring:
         if controller.failure:
             return
         passes = controller.passes
-        with preserved_state(self._model, _devices(roots)), step.inner.closed():
-            controller.measure(measured, roots)
+        with preserved_state(self._model, roots) as put_back, step.inner.closed():
+            controller.measure(measured, roots, put_back)
         self._tell()
         if controller.passes > passes and controller.reach is not None:
             _log.info(self._line(measured.number, controller.passes - passes))
@@ -146,7 +145,7 @@ class Measuring:
         """Warns of what is not as it was asked for."""
         controller, notices = self._controller, self._notices
         if controller.failure:
-            notices.unmeasured(controller.failure, controller.settings)
+            notices.unmeasured(controller.failure, controller.settings, known=bool(controller.findings))
         notices.ranks(controller.parted, controller.is_unanswered)
         if controller.reach is not None and controller.reach.is_missed:
             notices.over_budget(controller.settings, controller.reach)
@@ -184,8 +183,3 @@ class _Watch:
         self._met = True
         with self._measuring.around(step, self._measured, begun):
             yield
-
-
-def _devices(roots: Roots) -> torch.device:
-    """The device on which a pass begins."""
-    return next((root.device for root in roots.of if isinstance(root, Tensor)), torch.device("cpu"))

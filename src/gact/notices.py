@@ -83,11 +83,18 @@ class Notices:
             f"under min_bytes={least}; report() names each of them."
         )
 
-    def unmeasured(self, failure: str, settings: Settings) -> None:
-        """Measuring was given up."""
+    def unmeasured(self, failure: str, settings: Settings, known: bool) -> None:
+        """Measuring was given up.
+
+        Args:
+            failure: Why.
+            settings: What was asked for.
+            known: Whether it had succeeded before.
+        """
         asked = _asked(settings)
+        widths = "those of the last measurement" if known else f"{int(settings.bits)} bits where nothing else is said"
         self.give(
-            f"gact could not measure sensitivities, so widths stay as they are{_unmet(asked)}: {failure} A "
+            f"gact could not measure sensitivities, so widths stay as they are, {widths}{_unmet(asked)}: {failure} A "
             "measurement runs backward several times on one graph. compressor.measure_next() has it tried again; pass "
             f"adaptive=False{' and bits' if asked else ''} to do without."
         )

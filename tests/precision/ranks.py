@@ -258,12 +258,12 @@ def train(rank, scenario):
 
 
 def failing_hook():
-    """A hook that fails in the second pass over one graph: the measurement's first comparison."""
+    """A hook that fails in the measurement's first comparison."""
     seen = [0]
 
     def hook(gradient):
-        seen[0] += 1
-        if seen[0] == 3:
+        seen[0] += gact.is_measuring()
+        if gact.is_measuring() and seen[0] == 2:
             raise LookupError("once too often")
         return gradient
 

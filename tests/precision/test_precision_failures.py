@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import gact
 from training import compressor, passes, square, step, widths
 
 
@@ -31,33 +32,30 @@ def test_an_exception_in_the_measured_forward_is_survived():
     assert len(widths(c)) > 1
 
 
-class Once(torch.autograd.Function):
-    """Its backward cannot be run twice."""
+class Failing(torch.autograd.Function):
+    """Its backward fails in a measurement."""
 
     @staticmethod
     def forward(ctx, x):
-        ctx.runs = 0
         return x.clone()
 
     @staticmethod
     def backward(ctx, gradient):
-        ctx.runs += 1
-        if ctx.runs > 1:
+        if gact.is_measuring():
             raise LookupError("its buffer is gone")
         return gradient
 
 
-def test_a_backward_that_works_only_once_gives_up_measuring():
-    # The base pass of the measurement has used it up, as it would have for a second backward of the user's.
+def test_a_backward_that_fails_gives_up_measuring_and_training_goes_on():
     model, x = network(), torch.randn(64, 32)
     c = compressor(model)
     step(c, model, x)
     with c:
         loss = square(model, x)
-        loss = loss + 0 * Once.apply(model[0].weight).sum()
-    told = pytest.warns(UserWarning, match="could not measure sensitivities.*LookupError.*its buffer is gone")
-    with told, pytest.raises(LookupError):
+        loss = loss + 0 * Failing.apply(model[0].weight).sum()
+    with pytest.warns(UserWarning, match="could not measure sensitivities.*LookupError.*its buffer is gone"):
         c.backward(loss)
+    assert torch.isfinite(model[0].weight.grad).all()
     before = passes(c)
     for _ in range(3):
         step(c, model, x)

@@ -60,6 +60,7 @@ __all__ = [
     "has_kernel",
     "hooks_refusal",
     "is_at_hand",
+    "is_checkpoint",
     "is_wrapped",
     "next_sequence_number",
     "node_class",
@@ -217,6 +218,14 @@ def cached_by_checkpoint() -> Any:
 
 
 _FRAME = getattr(torch.utils.checkpoint, "_CheckpointFrame", ())
+
+
+def is_checkpoint(each: object) -> bool:
+    """Whether an object is what a checkpoint that does not run inside of backward knows of its block.
+
+    Without it, what blocks change when they run again for a measurement is not put back.
+    """
+    return issubclass(type(each), _FRAME)
 
 
 def checkpoint_of(frame: FrameType) -> Any:

@@ -3,94 +3,138 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import random
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..autograd.internals import set_version
-from ..forks import new_lock
-
-_LONG = 1000.0
-_alone = new_lock()
+from ..autograd.internals import DisableTorchFunction, arguments_of_checkpoint
+from .alive import Alive
+from .functions import foreign_in, watched
+from .graph import Roots, nodes_of
+from .hooks import resting
+from .reach import Reach
 
 
 @contextlib.contextmanager
-def preserved_state(model: torch.nn.Module | None, device: torch.device) -> Iterator[None]:
-    """Restores random states, buffers and retained gradients at the end.
+def preserved_state(model: nn.Module | None, roots: Roots) -> Iterator[Callable[[], None]]:
+    """Restores random states, buffers, retained gradients and whatever else Python may change in backward, at the end.
 
-    Backward draws nothing by itself, but it may run parts of forward again (checkpointing), which draw and count.
+    Backward draws nothing by itself, but it may run parts of forward again (checkpointing), which draw and count, and
+    it calls hooks and custom Functions.
 
     Args:
         model: Its buffers and devices are watched.
-        device: A device that is watched besides.
+        roots: Where the passes begin.
+
+    Yields:
+        What restores random states, buffers and all that runs of forward have changed; called after each pass, it has
+        the next one see the same.
     """
-    devices = {device} if model is None else {device, *(each.device for each in model.parameters())}
-    cuda = [each for each in devices if each.type == "cuda"]
-    with _python_random(), _buffers(model), _retained_gradients(), torch.random.fork_rng(devices=cuda):
-        yield
+    devices = {torch.device("cpu")} if model is None else {each.device for each in model.parameters()}
+    devices |= {root.device for root in roots.of if isinstance(root, Tensor)}
+    random_states = _Random(each for each in devices if each.type == "cuda")
+    buffers = Reach(())
+    buffers.note_buffers(() if model is None else model.modules())
+    changed: list[Reach] = []
+
+    def put_back() -> None:
+        random_states.put_back()
+        while changed:
+            changed.pop().put_back_values()
+        buffers.put_back_values()
+
+    alive = Alive.now()
+    with _retained_gradients(alive.tensors), resting(alive.hooks), _running_again(alive.checkpoints, changed):
+        try:
+            with watched(foreign_in(nodes_of(roots)), alive.tensors):
+                del alive
+                yield put_back
+        finally:
+            put_back()
+
+
+class _Random:
+    """The states of the generators of torch, Python and numpy, as they are now.
+
+    Args:
+        devices: CUDA devices.
+    """
+
+    def __init__(self, devices: Iterable[torch.device]) -> None:
+        self._numbers = sys.modules.get("numpy.random")  # numpy loads it when it is first used, under a lock
+        self._numpy = None if self._numbers is None else self._numbers.get_state()
+        self._python = random.getstate()
+        self._torch = torch.get_rng_state()
+        self._cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
+
+    def put_back(self) -> None:
+        """Has the generators go on from there."""
+        random.setstate(self._python)
+        if self._numbers is not None:
+            self._numbers.set_state(self._numpy)
+        torch.set_rng_state(self._torch)
+        for device, state in self._cuda.items():
+            torch.cuda.set_rng_state(state, device)
 
 
 @contextlib.contextmanager
-def _python_random() -> Iterator[None]:
-    state = random.getstate()
-    numbers = sys.modules.get("numpy.random")  # numpy loads it when it is first used, under a lock
-    numpy_state = numbers.get_state() if numbers is not None else None
+def _running_again(checkpoints: Iterable[Any], changed: list[Reach]) -> Iterator[None]:
+    """Has what checkpointed blocks change when they run again be put back.
+
+    Args:
+        checkpoints: What checkpoints know of their blocks.
+        changed: Where it is noted what has yet to be put back at the end of a pass: what a block saves may share
+            memory with its buffers.
+    """
+    plain = [(each, each.recompute_fn) for each in checkpoints]
+    for each, run in plain:
+        each.recompute_fn = _Again(each, run, changed)
     try:
         yield
     finally:
-        random.setstate(state)
-        if numbers is not None:
-            numbers.set_state(numpy_state)
+        for each, run in plain:
+            each.recompute_fn = run
+
+
+class _Again:
+    """The second run of a block, after which all but the values of buffers is as before.
+
+    Args:
+        block: What its checkpoint knows of it.
+        run: What the checkpoint does.
+        changed: Gets what it has changed.
+    """
+
+    def __init__(self, block: Any, run: Callable[..., None], changed: list[Reach]) -> None:
+        function, others = arguments_of_checkpoint(block)
+        self._roots = [function, [other for other in others if not isinstance(other, Tensor)]]
+        self._run, self._changed = run, changed
+
+    def __call__(self, *args: Any) -> None:
+        with DisableTorchFunction():
+            reach = Reach(self._roots)
+        self._changed.append(reach)
+        try:
+            self._run(*args)
+        finally:
+            reach.put_back_objects()
 
 
 @contextlib.contextmanager
-def _buffers(model: torch.nn.Module | None) -> Iterator[None]:
-    """Restores the values of buffers, and their versions, by which autograd tells that a saved tensor was changed."""
-    # Batch normalisation updates its statistics without a new version, so only values tell.
-    buffers = [] if model is None else [(each, each._version, each.detach().clone()) for each in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, version, value in buffers:
-            buffer.detach().copy_(value)
-            set_version((buffer,), (version,))
-
-
-@contextlib.contextmanager
-def _retained_gradients() -> Iterator[None]:
+def _retained_gradients(tensors: Iterable[Tensor]) -> Iterator[None]:
     """Restores what ``retain_grad`` has tensors inside the graph collect, which every backward pass adds to.
 
     A graph does not tell which tensors those are, but whoever wants to read their ``grad`` holds them in Python.
     """
-    with _without_other_threads():
-        found = [each for each in gc.get_objects() if issubclass(type(each), Tensor) and each.retains_grad]
-    retained = [(each, each.grad) for each in found]
-    for each in found:
+    retained = [(each, each.grad) for each in tensors if each.retains_grad]
+    for each, _ in retained:
         each.grad = None
     try:
         yield
     finally:
         for each, gradient in retained:
             each.grad = gradient
-
-
-@contextlib.contextmanager
-def _without_other_threads() -> Iterator[None]:
-    """Has Python switch to no other thread meanwhile.
-
-    The collector knows objects that another thread is about to make. A tuple that somebody refers to before it is
-    complete cannot grow any more: the other thread would get a ``SystemError``.
-    """
-    with _alone:  # another measurement would take the long interval for the usual one
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_LONG)
-        try:
-            time.sleep(min(2 * interval, 0.1))  # who has asked for his turn gets it
-            yield
-        finally:
-            sys.setswitchinterval(interval)

@@ -139,18 +139,19 @@ class Controller(Joint):
         """Whether all ranks run the backward pass of this step, so that they may exchange what they found."""
         return self.replicas.group is None or self.replicas.reduces
 
-    def measure(self, measured: Measured, roots: Roots) -> None:
+    def measure(self, measured: Measured, roots: Roots, put_back: Callable[[], None]) -> None:
         """Runs a measurement and chooses widths anew.
 
         Args:
             measured: That of the step.
             roots: Where its backward pass will begin.
+            put_back: Called after each pass of ours.
         """
         if not self._is_awaited():
             return
         result: Result | None = None
         try:
-            result = measured.measurement.run(roots, measured.totals)
+            result = measured.measurement.run(roots, measured.totals, put_back)
         except RefusedError as error:
             self.failure = str(error)
         except Exception as error:  # whatever a second backward pass runs into: the first one may still succeed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -105,12 +105,13 @@ class Measurement:
             if site is not None:
                 self._samples[site].readers.add(node)
 
-    def run(self, roots: Roots, totals: Totals) -> Result:
+    def run(self, roots: Roots, totals: Totals, put_back: Callable[[], None]) -> Result:
         """Measures every site whose tensors a backward pass reads, and has not been measured in this step.
 
         Args:
             roots: Where the pass begins, which has not run yet.
             totals: Bytes of the step; what is fixed still includes the finer codes.
+            put_back: Called after each pass.
 
         Raises:
             RefusedError: If the graph does not bear further backward passes.
@@ -126,7 +127,7 @@ class Measurement:
             return Result({}, math.nan, 0, totals)
         check_graph(roots)
         self._each(pending, "is_read", False)
-        probe, sites, noise = self._noise(roots, pending, leaves)
+        probe, sites, noise = self._noise(roots, pending, leaves, put_back)
         caused = noise.sum(1).tolist()
         samples = [self._samples[site] for site in sites]
         shown = brought([torch.as_tensor(figure) for each in samples for figure in (each.variance, each.spread)])
@@ -139,7 +140,7 @@ class Measurement:
         totals, snapshot = self._without_finer(totals), probe.snapshot()
         return Result(findings, float(probe.energy.sum()), probe.passes, totals, snapshot, suffering)
 
-    def compare(self, loss: Tensor, totals: Totals, rounds: int) -> list[Comparison]:
+    def compare(self, loss: Tensor, totals: Totals, rounds: int, put_back: Callable[[], None]) -> list[Comparison]:
         """What the groups tell of each site beside what each site's rounding alone does.
 
         At the widths of now, but 6 bits at most: the gradient without rounding is that of the finer codes.
@@ -148,13 +149,14 @@ class Measurement:
             loss: The loss, before its own backward pass.
             totals: Bytes of the step.
             rounds: Roundings that are averaged, one backward pass for each.
+            put_back: Called after each pass.
 
         Returns:
             One for each site, and one for all of them together.
         """
         roots = Roots.alone(loss)
-        findings = self.run(roots, totals).findings
-        probe = Probe(roots, [leaf.tensor for leaf in leaves_of(roots)])
+        findings = self.run(roots, totals, put_back).findings
+        probe = Probe(roots, [leaf.tensor for leaf in leaves_of(roots)], put_back)
         sites, energy = list(findings), max(float(probe.energy.sum()), 1e-300)
 
         def measured(rounded: Sequence[Site]) -> float:
@@ -173,14 +175,16 @@ class Measurement:
         together = Comparison(None, 0, sum(each.predicted for each in compared), measured(sites))
         return [*compared, together]
 
-    def _noise(self, roots: Roots, pending: Sequence[Site], leaves: Sequence[Leaf]) -> _Seen:
+    def _noise(
+        self, roots: Roots, pending: Sequence[Site], leaves: Sequence[Leaf], put_back: Callable[[], None]
+    ) -> _Seen:
         """Runs the passes of the estimator that was asked for over the sites that the pass reads."""
         grouped = self._settings.estimator == "grouped"
         try:
             if not grouped:
                 for site in pending:
                     self._round(site)
-            probe = Probe(roots, [leaf.tensor for leaf in leaves])
+            probe = Probe(roots, [leaf.tensor for leaf in leaves], put_back)
             sites = [site for site in pending if any(fine.is_read for fine in self._samples[site].alive())]
             weight = weights(self._settings.objective, probe.energy, probe.numel)
             if not grouped:

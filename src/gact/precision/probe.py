@@ -8,9 +8,8 @@ graph of the step: no second forward, no closure, no statistics of batch normali
 of at once, so that there is never a second copy of the whole gradient.
 
 NOTE: Hooks of users
-Hooks on tensors (leaves too), on nodes and on modules (``register_full_backward_hook``) run in every pass. They stay
-on, because they may change the gradient, and a gradient without them would be another network's. Whoever counts or logs
-in one asks ``is_measuring``. What hangs on the accumulation of a gradient is not reached.
+Hooks on tensors (leaves too), on nodes and on modules (``register_full_backward_hook``) may change the gradient, and
+may have effects. Which of them run is told in ``hooks``. What hangs on the accumulation of a gradient is not reached.
 """
 
 from __future__ import annotations
@@ -45,7 +44,8 @@ _callers: set[int] = set()
 def is_measuring() -> bool:
     """Whether a backward pass of a measurement is running, as opposed to the step's own.
 
-    For hooks on tensors and modules that count, log or send: a step that measures calls them several times.
+    For hooks on tensors and modules that change the gradient, and count, log or send besides. A step that measures
+    calls those several times that ask, that only return a gradient, or that ``register_repeatable`` was given.
     """
     return graph_task() in _running or threading.get_ident() in _callers
 
@@ -56,6 +56,7 @@ class Probe:
     Args:
         roots: Where it begins.
         leaves: Tensors whose gradients are read.
+        put_back: Called after each pass: has the next one see what this one saw.
 
     Attributes:
         passes: Backward passes run so far.
@@ -63,9 +64,10 @@ class Probe:
         numel: Elements of each leaf's gradient, float64 of shape [leaves].
     """
 
-    def __init__(self, roots: Roots, leaves: Sequence[Tensor]) -> None:
+    def __init__(self, roots: Roots, leaves: Sequence[Tensor], put_back: Callable[[], None]) -> None:
         self.passes = 0
         self._roots = roots
+        self._put_back = put_back
         self._leaves = list(leaves)
         self._numel: list[int] = [0] * len(leaves)
         self._kept: list[Tensor | None] | None = [None] * len(leaves)
@@ -102,11 +104,14 @@ class Probe:
             _running.difference_update(started)
             for handle in handles:
                 handle.remove()
+            self._put_back()
         return read
 
-    def _reader(self, read: list[Tensor | None], index: int, started: list[int]) -> Callable[[Tensor], Tensor]:
-        def hook(gradient: Tensor) -> Tensor:
-            if graph_task() not in started:
+    def _reader(
+        self, read: list[Tensor | None], index: int, started: list[int]
+    ) -> Callable[[Tensor | None], Tensor | None]:
+        def hook(gradient: Tensor | None) -> Tensor | None:
+            if gradient is None or graph_task() not in started:
                 return gradient  # of a pass that another thread runs over the same leaves
             read[index], self._numel[index] = _sample(gradient, SAMPLES)
             if self._kept is not None:
@@ -211,9 +216,9 @@ class Snapshot:
             for handle in handles:
                 handle.remove()
 
-    def _reader(self, index: int, started: list[int]) -> Callable[[Tensor], None]:
-        def hook(gradient: Tensor) -> None:
-            if graph_task() not in started:
+    def _reader(self, index: int, started: list[int]) -> Callable[[Tensor | None], None]:
+        def hook(gradient: Tensor | None) -> None:
+            if gradient is None or graph_task() not in started:
                 return  # of a pass that another thread runs over the same leaves
             self._next[index], self._numel[index] = _sample(gradient, _KEPT)
 
