@@ -50,6 +50,25 @@ def chunk(way, width, gates, rate):
     return model, loss
 
 
+@KINDS.of(16, 64)
+def scan_by_sums(width):
+    """States that decay, as sums of what was divided by the decay: large values, and few before the divisor is seen."""
+    model, x = nn.ModuleList([nn.Linear(64, 64), nn.Linear(64, width), nn.Linear(64, width)]), torch.randn(2, 64, 64)
+    rates = nn.Parameter(torch.arange(1.0, width + 1).log().repeat(64, 1) / width * 16)
+    model.register_parameter("rates", rates)
+    steps, t = nn.Linear(64, 64), x.roll(1, 1)
+    model.append(steps)
+
+    def loss():
+        u, dt = F.silu(model[0](x)), F.softplus(steps(x))
+        added = dt[..., None] * model[1](u)[:, :, None] * u[..., None]
+        decay = torch.cumsum(dt[..., None] * -rates.exp(), 1).clamp(-20)
+        h = torch.cumsum(added / (torch.exp(decay) + 1e-12), 1) * torch.exp(decay)
+        return ((h * model[2](u)[:, :, None]).sum(-1) + u - t).pow(2).mean()
+
+    return model, loss
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients(name):
     KINDS.check(name)

@@ -8,7 +8,7 @@ from torch.autograd.graph import Node
 
 from ..autograd.internals import is_at_hand
 from ..codecs.transforms import LEAST_ROW
-from ..operators.decays import BOTH, exponentials_in, is_small_exponential
+from ..operators.decays import BOTH, exponentials_in, is_small_exponential, undone_in
 from .reading import saved_in
 
 _EVEN = 64.0
@@ -25,7 +25,7 @@ def is_decay(node: Node, slot: str, region: Tensor) -> bool:
         slot: Its slot.
         region: The region.
     """
-    if is_small_exponential(node, slot):
+    if is_small_exponential(node, slot) or _is_undone(node, slot):
         return True
     if node.name() not in BOTH or slot not in BOTH[node.name()]:
         return False
@@ -34,6 +34,18 @@ def is_decay(node: Node, slot: str, region: Tensor) -> bool:
     return all(found) and any(
         _are_uneven(saved_in(*each), row >= LEAST_ROW) for each in found[BOTH[node.name()].index(slot)]
     )
+
+
+def _is_undone(node: Node, slot: str) -> bool:
+    """Whether a product undoes, element by element, what an exponential further back made huge."""
+    for own, further, other in undone_in(node):
+        value, made = saved_in(node, own), saved_in(further, other)
+        if value is None or made is None or not _are_uneven(value, has_rows=False) or not is_at_hand(made):
+            continue
+        least, most = map(float, torch.aminmax(made.detach()))
+        if (least * _EVEN < 1.0) if further.name() == "DivBackward0" else (most > _EVEN):
+            return True
+    return False
 
 
 def _are_uneven(value: Tensor | None, has_rows: bool) -> bool:

@@ -39,7 +39,11 @@ _NEED = exact(_WHY)
 _RECENT = 8
 """Values that are held on to at most."""
 _SHARE, _LITTLE = 8, 2**20
-"""All but the last take no more than so little of what plain autograd holds, or so many bytes."""
+"""All but the last take no more than so little of what plain autograd holds so far, or so many bytes."""
+_SHARE_OF_EXPONENTIALS = 2
+"""Exponentials may take so much: they go over many magnitudes, and where one divides what another multiplies the noise
+of a first step would be millions of times its gradient, which spoils the moments of an optimizer for long."""
+_EXPONENTIALS = frozenset({"Exp2Backward0", "ExpBackward0"})
 _STEEP = 16.0
 """So many times as large as the least must the greatest slope be: below, the step of a code is small beside all."""
 _FAR = 256.0
@@ -70,6 +74,20 @@ class _Released(NamedTuple):
         return alias
 
 
+class _Recent(NamedTuple):
+    """A value that is held on to.
+
+    Attributes:
+        save: The save of it.
+        tensor: The value.
+        is_exponential: Whether it is the result of an exponential.
+    """
+
+    save: weakref.ref[Save]
+    tensor: Tensor
+    is_exponential: bool
+
+
 class Steep:
     """Follows the forward pass of one thread.
 
@@ -85,7 +103,7 @@ class Steep:
         self.tell: Callable[[Site], None] = lambda site: None
         self._holding = holding
         self._sites = sites
-        self._recent: list[tuple[weakref.ref[Save], Tensor]] = []
+        self._recent: list[_Recent] = []
         self._released: dict[int, _Released] = {}
 
     def needed(self, save: Save, node: Node, slot: str, needed: Need) -> Need:
@@ -104,17 +122,23 @@ class Steep:
             return _NEED if sites.steep and site in sites.steep else needed
         sites.shown.add(site)
         if save.tensor is not None and (node.name() in MULTIPLYING or are_narrow_rows(node, slot, save)):
-            self._recent.append((weakref.ref(save), save.tensor))
-            while self._are_many(save.step.ledger):
-                self._release(*self._recent.pop(0))
+            self._recent.append(_Recent(weakref.ref(save), save.tensor, node.name() in _EXPONENTIALS))
+            while (oldest := self._one_too_many(save.step.ledger)) is not None:
+                self._release(self._recent.pop(oldest))
         return needed
 
-    def _are_many(self, ledger: Ledger) -> bool:
+    def _one_too_many(self, ledger: Ledger) -> int | None:
+        """The place of the value that is to be released next; None if there is room for all."""
         recent = self._recent
-        if not 1 < len(recent) <= _RECENT:
-            return len(recent) > _RECENT
-        size = sum(tensor.nbytes for _, tensor in recent)
-        return size > _LITTLE and size > ledger.plain_bytes // _SHARE
+        if len(recent) > _RECENT:
+            return 0
+        size, plain = sum(each.tensor.nbytes for each in recent), ledger.plain_bytes
+        if len(recent) < 2 or size <= max(_LITTLE, plain // _SHARE):
+            return None
+        others = [place for place, each in enumerate(recent[:-1]) if not each.is_exponential]
+        if others:
+            return others[0]
+        return 0 if size > plain // _SHARE_OF_EXPONENTIALS else None
 
     def meet(self, func: Any, result: Any) -> None:
         """Has all stay exact that a function reads steeply which has just run.
@@ -199,7 +223,8 @@ class Steep:
         gone = type(held) is Encoded and type(held.code) is Exact and owner is save.site
         ledger.replace(save.place, BESIDE if gone else before, Decision.keep(_WHY))
 
-    def _release(self, reference: weakref.ref[Save], tensor: Tensor) -> None:
+    def _release(self, recent: _Recent) -> None:
+        reference, tensor = recent.save, recent.tensor
         place = tensor.storage_offset(), tensor.size(), tensor.stride()
         storage = StorageWeakRef(tensor.untyped_storage())
         save = reference()
@@ -207,9 +232,9 @@ class Steep:
             self._released[id(save)] = _Released(reference, Watch(tensor), storage, place)
 
     def _values(self, save: Save) -> Tensor | None:
-        for reference, tensor in self._recent:
-            if reference() is save:
-                return tensor
+        for recent in self._recent:
+            if recent.save() is save:
+                return recent.tensor
         released = self._released.get(id(save))
         if released is None or released.save() is not save or transform_level() is not None:
             return None
