@@ -122,8 +122,8 @@ class Measuring:
         if controller.failure:
             return
         passes = controller.passes
-        with preserved_state(self._model, roots) as put_back, step.inner.closed():
-            controller.measure(measured, roots, put_back)
+        with step.inner.closed():
+            controller.measure(measured, roots, preserved_state(self._model, roots))
         self._tell()
         if controller.passes > passes and controller.reach is not None:
             _log.info(self._line(measured.number, controller.passes - passes))

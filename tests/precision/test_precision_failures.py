@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import gact
+from gact.precision import aside
 from training import compressor, passes, square, step, widths
 
 
@@ -60,3 +61,16 @@ def test_a_backward_that_fails_gives_up_measuring_and_training_goes_on():
     for _ in range(3):
         step(c, model, x)
     assert passes(c) == before
+
+
+def test_a_measurement_that_cannot_begin_leaves_the_step_as_it_is(monkeypatch):
+    def fail(tensors):
+        raise MemoryError("no room for copies")
+
+    model, x = network(), torch.randn(64, 32)
+    c = compressor(model)
+    step(c, model, x)
+    monkeypatch.setattr(aside, "_retained_gradients", fail)
+    with pytest.warns(UserWarning, match="could not measure sensitivities.*MemoryError: no room for copies"):
+        step(c, model, x)
+    assert torch.isfinite(model[0].weight.grad).all()

@@ -57,6 +57,11 @@ def differentiates(ctx, gradient):
         torch.autograd.grad((ctx.weight * 2).sum(), ctx.weight)
 
 
+def runs_forward_again(ctx, gradient):
+    ctx.module.norm(gradient)
+    ctx.module.total += 1
+
+
 def sets_attribute(ctx, gradient):
     ctx.weight.main_grad = ctx.weight.main_grad + gradient.sum(0)
 
@@ -110,6 +115,7 @@ MEASURED = {
     "counts": counts,
     "differentiates its own": differentiates,
     "sets an attribute of a weight": sets_attribute,
+    "runs forward again": runs_forward_again,
 }
 REFUSED = {
     "adds to an attribute of a weight": (adds_to_attribute, r"writes to a tensor that was there before \(aten::add_"),
@@ -133,6 +139,7 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.last = nn.Linear(32, 64), nn.Linear(64, 8)
         self.weight = nn.Parameter(torch.randn(64))
+        self.norm, self.total = nn.BatchNorm1d(64, affine=False), torch.zeros(())
         self.calls = 0
         self.function = Scale
 
@@ -150,7 +157,9 @@ def outcome(model, x, c, steps):
         model.weight.main_grad = torch.zeros(64)
         for _ in range(2):
             step(c, model, x)
-        seen.append((gradient(model), model.weight.main_grad, (model.calls, COUNT, len(CALLS), model.function.total)))
+        counted = (model.calls, COUNT, len(CALLS), model.function.total)
+        moved = (int(model.norm.num_batches_tracked), float(model.total))
+        seen.append((gradient(model), model.weight.main_grad, counted + moved))
     return seen
 
 

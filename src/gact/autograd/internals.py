@@ -220,12 +220,12 @@ def cached_by_checkpoint() -> Any:
 _FRAME = getattr(torch.utils.checkpoint, "_CheckpointFrame", ())
 
 
-def is_checkpoint(each: object) -> bool:
-    """Whether an object is what a checkpoint that does not run inside of backward knows of its block.
+def is_checkpoint(kind: type) -> bool:
+    """Whether objects of a class are what a checkpoint that does not run inside of backward knows of its block.
 
     Without it, what blocks change when they run again for a measurement is not put back.
     """
-    return issubclass(type(each), _FRAME)
+    return issubclass(kind, _FRAME)
 
 
 def checkpoint_of(frame: FrameType) -> Any:

@@ -114,6 +114,19 @@ def saves_of(node: Node) -> Iterator[Any]:
 
 def held_by(node: Node) -> Iterator[tuple[Any, str]]:
     """What hooks have returned for each slot of a node."""
+    return ((raw.data, slot) for raw, slot in _saved_by(node))
+
+
+def unpackers_of(node: Node) -> Iterator[tuple[Any, Any]]:
+    """The unpack hook of each slot of a node that has one, and what it is given; before torch 2.13 none is told."""
+    for raw, _ in _saved_by(node):
+        hook = getattr(raw, "unpack_hook", None)
+        if hook is not None:
+            yield hook, raw.data
+
+
+def _saved_by(node: Node) -> Iterator[tuple[Any, str]]:
+    """What autograd has saved for each slot of a node."""
     slots = _FUNCTION_SLOTS if isinstance(node, BackwardCFunction) else _slots_of(type(node))
     for slot, attribute in slots:
         try:
@@ -123,11 +136,9 @@ def held_by(node: Node) -> Iterator[tuple[Any, str]]:
         if raw is None:
             continue
         if isinstance(raw, (tuple, list)):
-            for place, each in enumerate(raw):
-                if each is not None:
-                    yield each.data, slot or str(place)
+            yield from ((each, slot or str(place)) for place, each in enumerate(raw) if each is not None)
         else:
-            yield raw.data, slot
+            yield raw, slot
 
 
 @cache

@@ -42,33 +42,44 @@ class Alive:
     @classmethod
     def now(cls) -> Alive:
         """What there is now."""
-        tensors: list[Tensor] = []
-        checkpoints: list[Any] = []
-        hooks: list[Hooks] = []
+        found: dict[str, _Found] = {name: _Found() for name in ("", "tensor", "hooks", "checkpoint")}
+        kinds: dict[type, _Found] = {}
         with _without_other_threads():
-            for each in gc.get_objects():
+            for each in gc.get_objects():  # half a million in an ordinary process
                 kind = type(each)
-                if issubclass(kind, Tensor):
-                    tensors.append(each)
-                elif kind is OrderedDict and each and _may_be_hooks(each):
-                    hooks.append(each)
-                elif is_checkpoint(each):
-                    checkpoints.append(each)
+                place = kinds.get(kind)
+                if place is None:
+                    place = kinds[kind] = found[_name_of(kind)]
+                if place is not found[""]:
+                    place.append(each)
             each = None
+            hooks = _Found(filter(_may_be_hooks, found["hooks"]))
             others = _held_by_others(hooks)
-        return cls(tensors, checkpoints, [each for each in hooks if id(each) not in others])
+        return cls(found["tensor"], found["checkpoint"], _Found(each for each in hooks if id(each) not in others))
+
+
+class _Found(list[Any]):
+    """Objects that were found; that it holds them tells nothing to who looks for those that nobody holds."""
+
+
+def _name_of(kind: type) -> str:
+    if issubclass(kind, Tensor):
+        return "tensor"
+    if kind is OrderedDict:
+        return "hooks"
+    return "checkpoint" if is_checkpoint(kind) else ""
 
 
 def _may_be_hooks(each: Hooks) -> bool:
-    return all(type(key) is int and callable(hook) for key, hook in each.items())
+    return bool(each) and all(type(key) is int and callable(hook) for key, hook in each.items())
 
 
-def _held_by_others(hooks: list[Hooks]) -> set[int]:
+def _held_by_others(hooks: _Found) -> set[int]:
     """Those that Python holds otherwise than by a tensor: hooks of modules and optimizers, and what looks like them."""
     held: set[int] = set()
     if hooks:
         for holder in gc.get_referrers(*hooks):
-            if holder is not hooks and not issubclass(type(holder), Tensor):
+            if not issubclass(type(holder), (Tensor, _Found)):
                 held.update(map(id, gc.get_referents(holder)))
     return held
 

@@ -10,8 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from ..autograd.internals import DisableTorchFunction, arguments_of_checkpoint
+from ..autograd.nodes import unpackers_of
+from ..saved.kept import Copied, Kept
+from ..saved.save import Save
 from .alive import Alive
 from .functions import foreign_in, watched
 from .graph import Roots, nodes_of
@@ -37,21 +41,22 @@ def preserved_state(model: nn.Module | None, roots: Roots) -> Iterator[Callable[
     devices = {torch.device("cpu")} if model is None else {each.device for each in model.parameters()}
     devices |= {root.device for root in roots.of if isinstance(root, Tensor)}
     random_states = _Random(each for each in devices if each.type == "cuda")
-    buffers = Reach(())
-    buffers.note_buffers(() if model is None else model.modules())
+    nodes = nodes_of(roots)
+    reach = Reach(_unpackers(nodes))
+    reach.note_buffers(() if model is None else model.modules())
     changed: list[Reach] = []
 
     def put_back() -> None:
         random_states.put_back()
         while changed:
             changed.pop().put_back_values()
-        buffers.put_back_values()
+        reach.put_back()
 
     alive = Alive.now()
     with _retained_gradients(alive.tensors), resting(alive.hooks), _running_again(alive.checkpoints, changed):
         try:
-            with watched(foreign_in(nodes_of(roots)), alive.tensors):
-                del alive
+            with watched(foreign_in(nodes), alive.tensors):
+                del alive, nodes
                 yield put_back
         finally:
             put_back()
@@ -79,6 +84,14 @@ class _Random:
         torch.set_rng_state(self._torch)
         for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)
+
+
+def _unpackers(nodes: Iterable[Node]) -> Iterator[object]:
+    """The unpack hooks of others, which are called in each pass, and what they are given."""
+    for node in nodes:
+        for hook, packed in unpackers_of(node):
+            if not isinstance(packed, (Save, Kept, Copied)):
+                yield from (hook, packed)
 
 
 @contextlib.contextmanager

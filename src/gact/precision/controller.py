@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -139,19 +140,20 @@ class Controller(Joint):
         """Whether all ranks run the backward pass of this step, so that they may exchange what they found."""
         return self.replicas.group is None or self.replicas.reduces
 
-    def measure(self, measured: Measured, roots: Roots, put_back: Callable[[], None]) -> None:
+    def measure(self, measured: Measured, roots: Roots, aside: AbstractContextManager[Callable[[], None]]) -> None:
         """Runs a measurement and chooses widths anew.
 
         Args:
             measured: That of the step.
             roots: Where its backward pass will begin.
-            put_back: Called after each pass of ours.
+            aside: What our passes run in; gives what is called after each.
         """
         if not self._is_awaited():
             return
         result: Result | None = None
         try:
-            result = measured.measurement.run(roots, measured.totals, put_back)
+            with aside as put_back:
+                result = measured.measurement.run(roots, measured.totals, put_back)
         except RefusedError as error:
             self.failure = str(error)
         except Exception as error:  # whatever a second backward pass runs into: the first one may still succeed

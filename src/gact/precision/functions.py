@@ -152,7 +152,9 @@ class _Run:
             near = _near(node, reach)
             values = [Values(each) for each in near if can_restore(each)]
         outer = getattr(before.running, "barrier", None)
-        before.running.barrier = barrier = _Barrier(before, function.__qualname__, near)
+        near_storages = {_storage(each) for each in near}
+        free = {_storage(each) for each in reach.buffers if _is_whole(each)} - near_storages
+        before.running.barrier = barrier = _Barrier(before, function.__qualname__, near_storages - {None}, free)
         try:
             if reach.used_up:
                 barrier.refuse(f"may read of a {type(reach.used_up[0]).__name__}")
@@ -177,7 +179,8 @@ class _Barrier(TorchDispatchMode):
     Args:
         before: What there was.
         name: Name of the Function.
-        near: Tensors that the Function holds.
+        near: The memory of the tensors that the Function holds.
+        free: The memory of those that will be put back whatever happens to them.
 
     Attributes:
         refused: Why an op was not run; empty if none was.
@@ -185,15 +188,16 @@ class _Barrier(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, before: _Before, name: str, near: Iterable[Tensor]) -> None:
+    def __init__(self, before: _Before, name: str, near: set[int | None], free: set[int | None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.refused = ""
         self._before, self._name = before, name
-        self._near = {_storage(each) for each in near} - {None}
+        self._near, self._free = near, free
 
     def holds(self, tensor: Tensor) -> bool:
-        """Whether a tensor shares memory with one that was there."""
-        return self._before.holds(tensor) or _storage(tensor) in self._near
+        """Whether a tensor shares memory with one that was there and will not be put back."""
+        storage = _storage(tensor)
+        return storage not in self._free and (storage in self._near or self._before.holds(tensor))
 
     def refuse(self, why: str) -> None:
         """Ends the measurement."""
@@ -223,6 +227,11 @@ def _near(node: Any, reach: Reach) -> list[Tensor]:
     found = [*reach.tensors, *(each for each in saved if isinstance(each, Tensor))]
     found += [each.grad for each in found if _is_leaf(each) and each.grad is not None]
     return list({id(each): each for each in found}.values())
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor is all that is in its memory."""
+    return tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
 def _is_leaf(tensor: Tensor) -> bool:

@@ -34,12 +34,14 @@ class Reach:
 
     Attributes:
         tensors: The tensors that were reached otherwise than through a module.
+        buffers: The tensors of modules whose values will be put back.
         used_up: What was reached and gives each of its items once, which cannot be put back: iterators, files.
     """
 
     def __init__(self, roots: Iterable[object]) -> None:
         self.tensors: list[Tensor] = []
         self.used_up: list[object] = []
+        self.buffers: list[Tensor] = []
         self._again: list[Callable[[], None]] = []
         self._noted: dict[int, Tensor] = {}
         self._seen: dict[tuple[int, bool], object] = {}
@@ -97,6 +99,7 @@ class Reach:
             self._noted[id(tensor)] = tensor
             if can_restore(tensor):
                 self._values.append(Values(tensor))
+                self.buffers.append(tensor)
 
     def _note_container(self, each: object) -> Iterable[object] | None:
         """Notes what a container of Python holds, and returns it; None if it is none."""
