@@ -88,7 +88,8 @@ CHOICES = {
     "of_one_magnitude": ("the value, linearly", "groups; kept where it spans many orders of magnitude (CPU)"),
     "factor": (
         "the value, linearly",
-        "groups; kept where the other factor comes from log-softmax, or few columns have rows of many magnitudes (CPU)",
+        "groups; kept where the other factor comes from log-softmax, or few columns have rows of many magnitudes, or a "
+        "quotient has (CPU)",
     ),
     "softplus": (
         "its sigmoid, below the threshold",

@@ -8,12 +8,12 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy
 import torch
-from measure import FIFTH, compressor, mean_fault, noise_fault, reference
+from measure import FIFTH, Gradient, compressor, mean_fault, noise_fault, reference
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from trials import Trial, is_differentiable
@@ -109,6 +109,30 @@ def told(look: Callable[[], str]) -> str:
         return look()
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:100]}"
+
+
+def once_compiled(trial: Trial, backend: str) -> Gradient:
+    """Takes the gradient of a trial whose operator is compiled, without what draws random numbers anew.
+
+    Args:
+        trial: One operator with one sample.
+        backend: As ``torch.compile`` takes it.
+    """
+
+    def run(given: Any) -> list[Tensor]:
+        return trial.called(given)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(run, backend=backend)
+
+    def once(context: AbstractContextManager) -> Tensor:
+        given = trial.given()
+        torch.default_generator.manual_seed(trial.seed)
+        with context:
+            outputs = compiled(given)
+        return trial.gradient(outputs)
+
+    return once
 
 
 def faults_of(op: Any) -> list[str]:

@@ -69,6 +69,36 @@ def scan_by_sums(width):
     return model, loss
 
 
+@KINDS.of(
+    *((way, gates) for way in ("retained", "filled", "where", "softmax", "cumulated", "norm") for gates in (1, 64))
+)
+def masked(way, gates):
+    """Differences of decays, of which a mask leaves those that are no growth."""
+    model, parts, t = layer(64, gates)
+    allowed = torch.ones(STEPS, STEPS).tril() > 0
+
+    def loss():
+        q, k, v, gate = parts()
+        b = (F.logsigmoid(gate) * 0.3).cumsum(1)
+        scores = q @ k.mT / 8
+        between = (b[:, :, None] - b[:, None]).mean(-1)
+        if way == "softmax":
+            weights = (scores + between).masked_fill(~allowed, -torch.inf).softmax(-1)
+        elif way == "filled":
+            weights = scores * between.masked_fill(~allowed, -torch.inf).exp()
+        elif way == "where":
+            weights = scores * torch.where(allowed, between, 0).exp() * allowed
+        elif way == "cumulated":
+            weights = scores * (b.exp().mean(-1)[:, :, None] / b.exp().mean(-1)[:, None]) * allowed
+        else:
+            weights = scores * (between.exp() * allowed)
+        h = weights @ v
+        h = F.layer_norm(h, (64,)) if way == "norm" else h
+        return (h * t).mean()
+
+    return model, loss
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients(name):
     KINDS.check(name)

@@ -70,9 +70,13 @@ class Trial:
 
     def outputs(self, given: Any) -> list[Tensor]:
         """The differentiable results of the operator."""
-        first, positional, keywords = given
         # torch.manual_seed formats a traceback, which takes longer than a step.
         torch.default_generator.manual_seed(self.seed)
+        return self.called(given)
+
+    def called(self, given: Any) -> list[Tensor]:
+        """The same, of whatever random numbers come next."""
+        first, positional, keywords = given
         if self.op.gradcheck_wrapper is None:
             result = self.op.get_op()(first, *positional, **keywords)
         else:
@@ -86,6 +90,10 @@ class Trial:
         given = self.given()
         with context:
             outputs = self.outputs(given)
+        return self.gradient(outputs)
+
+    def gradient(self, outputs: list[Tensor]) -> Tensor:
+        """That of a weighted sum of such results."""
         weights = self.weights_of(outputs)
         return self.flat(torch.autograd.grad(outputs, self.leaves, weights, allow_unused=True))
 

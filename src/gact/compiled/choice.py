@@ -25,6 +25,7 @@ from .joint import Joint
 from .lines import PART, Lines
 from .plan import Plan, wider
 from .probabilities import WEIGHED, taken_out
+from .signs import WHY, as_integer
 from .steep import needs_of
 from .values import can_be_coded, exceeds_one, is_float, is_small, is_symbol, numel, tensor_of
 
@@ -48,10 +49,12 @@ class Choice:
         self._roots: dict[fx.Node, frozenset[fx.Node]] = {}
         self._had: dict[fx.Node, bool] = {}
         self._saved = frozenset(joint.saved)
+        self._signs: set[fx.Node] = set()
         self.lines = Lines(joint, self.plan, self.can_be_had, self._keep)
         needs = needs_of(joint)
         self._hold_exactly(needs)
         self._hold_discrete(needs)
+        self._hold_signs(needs)
         self._hold_values(needs)
 
     def can_be_had(self, node: fx.Node) -> bool:
@@ -63,7 +66,7 @@ class Choice:
 
     def _is_had(self, node: fx.Node) -> bool:
         plan = self.plan
-        if node in plan.kept or self._joint.is_free(node):
+        if node in plan.kept or node in self._signs or self._joint.is_free(node):
             return True
         if node in plan.packed:
             return plan.packed[node].kind != "value"
@@ -120,6 +123,13 @@ class Choice:
                 for each in self.roots(node):
                     self._keep(each, "index")
 
+    def _hold_signs(self, needs: dict[fx.Node, Need]) -> None:
+        """Holds floats that are signs as integers."""
+        for node in needs:
+            if not self.can_be_had(node) and (integers := as_integer(node, self._joint, self.plan)) is not None:
+                self._signs.add(node)
+                self._keep(integers, WHY)
+
     def _masks(self, needs: dict[fx.Node, Need]) -> Iterator[fx.Node]:
         """Truth values and integers from which values are computed that are read."""
         seen: set[fx.Node] = set()
@@ -156,7 +166,7 @@ class Choice:
             if self._is_steep(maker := self.lines.maker(chosen)):
                 self._keep(chosen, "steep function")
                 continue
-            guarded = name_of(maker.target) in EXPONENTIALS and not need.form
+            guarded = not need.form and (name_of(maker.target) in EXPONENTIALS or _is_quotient(maker))
             need = replace(need, form=MAGNITUDES) if guarded else need
             need = wider(need, WIDE) if chosen in self.lines.few else need
             self.plan.packed[chosen] = wider(self.plan.packed.get(chosen), need)
@@ -196,3 +206,9 @@ class Choice:
         # A factor of few elements is a statistic.
         large = [each for each in maker.all_input_nodes if is_float(each) and PART * numel(each) > numel(maker)]
         return any(self._is_steep(self.lines.maker(each), depth - 1) for each in large)
+
+
+def _is_quotient(node: fx.Node) -> bool:
+    """Whether a value was divided by as many numbers, of which some may be small."""
+    divisor = node.args[1] if name_of(node.target) == "div" else None
+    return isinstance(divisor, fx.Node) and is_float(divisor) and PART * numel(divisor) > numel(node)

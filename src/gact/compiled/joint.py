@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from ..autograd.internals import OpOverload
 from ..operators.aten import FACTORS, RESHAPES, TERMS, VIEWS, name_of
 from .bends import SHAPED
+from .formulas import products_of_all
 from .readings import nodes_in, readings_of
 from .states import states_of
 from .values import is_float, is_small, is_symbol, tensor_of
@@ -59,9 +60,10 @@ class Joint:
         for node in forward.nodes:
             if is_pure(node):
                 self._known.setdefault(self._key(node.target, node.args, node.kwargs), node)
+        self._of_all = products_of_all(forward, backward)
         self._write()
         self._gather()
-        self.readings = readings_of(backward, self.twin, self.states)
+        self.readings = readings_of(backward, self.twin, self.states, self._of_all)
 
     def is_static(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a buffer."""
@@ -159,7 +161,7 @@ class Joint:
 
     def _factor(self, node: Any) -> fx.Node | None:
         """The saved value that a node of backward multiplies what depends on the gradient by; None if it does not."""
-        if not isinstance(node, fx.Node) or node in self.twin or name_of(node.target) != "mul":
+        if not isinstance(node, fx.Node) or node in self.twin or name_of(node.target) != "mul" or node in self._of_all:
             return None
         saved = [each for each in node.args if isinstance(each, fx.Node) and each in self.twin]
         own = tensor_of(node)

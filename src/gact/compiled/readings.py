@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from torch import fx
@@ -10,6 +10,7 @@ from torch import fx
 from ..operators.aten import EXPONENTIALS, name_of, need_of_argument
 from ..operators.need import Need, exact
 from .bends import bent, is_chosen
+from .formulas import divided_again
 from .norms import is_of_few, is_statistic
 from .values import is_float, numel, reached
 
@@ -19,6 +20,8 @@ _BENT = exact("backward bends it")
 _ONE_SIDE = exact("exponentials of one side")
 _STATISTIC = exact("statistic")
 _FEW = exact("normalised over few elements")
+_PRODUCT_OF_ALL = exact("products of all")
+_AGAIN = exact("backward divides the product")
 _MANY = 32
 """Elements of the gradient that one of a value is multiplied with, from which on it is exact: a bit of each at most."""
 
@@ -40,7 +43,7 @@ class Reading:
 
 
 def readings_of(
-    backward: fx.Graph, twin: Mapping[fx.Node, fx.Node], states: Mapping[fx.Node, fx.Node]
+    backward: fx.Graph, twin: Mapping[fx.Node, fx.Node], states: Mapping[fx.Node, fx.Node], of_all: Set[fx.Node]
 ) -> list[Reading]:
     """What backward reads that does not depend on the gradient, in order.
 
@@ -48,6 +51,7 @@ def readings_of(
         backward: Graph of backward.
         twin: Nodes of the forward graph, by the node of backward that computes the same.
         states: The inputs of backward by which states of random number generators come, by node of forward.
+        of_all: Nodes of backward that are part of a formula that reads all exactly.
     """
     found = [
         Reading(twin[argument], node, argument, _need(node, name))
@@ -60,11 +64,14 @@ def readings_of(
     gradients = [node for node in backward.find_nodes(op="placeholder") if node not in known]
     readers = {each.reader for each in found if each.need.kind == "value" and is_float(each.node)}
     bends = bent(backward, gradients, readers)
+    again = divided_again(readers, twin)
     dependent = reached(gradients, lambda node: node.users)
     for reading in found:
         if reading.need.kind != "value":
             continue
-        if reading.reader in bends:
+        if reading.reader in of_all or reading.reader in again:
+            reading.need = _PRODUCT_OF_ALL if reading.reader in of_all else _AGAIN
+        elif reading.reader in bends:
             reading.need = _BENT
         elif name_of(reading.node.target) in EXPONENTIALS and is_chosen(reading.reader, dependent):
             reading.need = _ONE_SIDE

@@ -14,6 +14,7 @@ from typing import Any
 from ..autograd.internals import OpOverload
 from .forms import BENT
 from .need import VALUE, WIDE, Chooser, Need, exact
+from .reductions import PRODUCTS_OF_ALL
 from .table import NEEDS
 
 SCORE = Need("value", min_bits=8, form="scores")
@@ -120,6 +121,22 @@ def need_of_argument(target: Any, argument: str) -> Need:
     if not isinstance(target, OpOverload) or target.namespace not in ("aten", "prims"):
         return _UNLISTED
     return NEEDS_OF_ARGUMENTS.get((name_of(target), argument), _UNLISTED)
+
+
+_NODES_OF_ALL = frozenset(
+    node.rstrip("0123456789").removesuffix("Backward")
+    for node, slots in NEEDS.items()
+    if PRODUCTS_OF_ALL in slots.values()
+)
+
+
+def is_product_of_all(name: str) -> bool:
+    """Whether backward of an operator multiplies and subtracts what was saved: the table of nodes has it as exact.
+
+    Args:
+        name: Name of the operator.
+    """
+    return "".join(part.capitalize() for part in name.split("_")) in _NODES_OF_ALL
 
 
 # What gives the same elements in another arrangement, or some of them.

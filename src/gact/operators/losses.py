@@ -19,7 +19,7 @@ from torch.autograd.graph import Node
 from ..autograd.internals import is_at_hand
 from ..autograd.nodes import signed
 from ..codecs.sums import Rows, rows_along
-from .magnitudes import of_few_columns
+from .magnitudes import of_few_columns, of_one_magnitude
 from .need import FEW, SHAPE, VALUE, Need, entries, exact, merged
 
 Notes = Mapping[str, Any]
@@ -34,6 +34,7 @@ LOGARITHM = "LogSoftmaxBackward0"
 _THROUGH = "Sub Add Neg View UnsafeView T Transpose Permute Expand Gather Select Slice Index Where MaskedFill"
 _ON_THE_WAY = frozenset(f"{name}Backward0" for name in _THROUGH.split())
 _FARTHEST = 6
+_QUOTIENTS = frozenset({"DivBackward0", "ReciprocalBackward0"})
 WEIGHED = "gact weighed"
 
 
@@ -59,9 +60,12 @@ def _in_rows(few: bool, rows: Rows | None) -> Need:
 
 
 def factor(node: Node, tensor: Tensor) -> Need:
-    """A factor of a product; one of log-probabilities, or of differences and parts of them, is exact."""
+    """A factor of a product; one of log-probabilities, or of differences and parts of them, is exact.
+
+    A quotient may be of many magnitudes, and a mask that comes later may take the large ones away.
+    """
     coming = [earlier for earlier, _ in node.next_functions if earlier is not None]
-    found = False
+    found = is_quotient = False
     for _ in range(_FARTHEST):
         if not coming:
             break
@@ -71,7 +75,11 @@ def factor(node: Node, tensor: Tensor) -> Need:
             cast(dict[str, bool], earlier.metadata)[WEIGHED] = found = True
         elif name in _ON_THE_WAY:
             coming.extend(each for each, _ in earlier.next_functions if each is not None)
-    return _WEIGHTS if found else of_few_columns(tensor)
+        is_quotient |= name in _QUOTIENTS
+    if found:
+        return _WEIGHTS
+    needed = of_one_magnitude(node, tensor) if is_quotient else VALUE
+    return needed if needed.kind == "exact" else of_few_columns(tensor)
 
 
 def is_weighed(notes: Notes) -> bool:

@@ -73,13 +73,15 @@ _PRODUCTS_OF_ALL = """
     TriangularSolveBackward0 self A solution
 """
 
+PRODUCTS_OF_ALL = exact("products of all")
+
 REDUCTIONS = merged(
     entries(NORMALISED, _DEVIATIONS),
     entries(exact("statistic"), "StdBackward0 result\nStdMeanBackward0 result0"),
     entries(exact("compared with the winner"), _WINNERS),
     entries(exact("compared for equality"), _EQUALITIES),
     entries(exact("distance"), _DISTANCES),
-    entries(exact("products of all"), _PRODUCTS_OF_ALL),
+    entries(PRODUCTS_OF_ALL, _PRODUCTS_OF_ALL),
     entries(exact("index"), "IndexReduceBackward0 index\nScatterReduceBackward0 index"),
     entries(exact("index"), "SegmentReduceBackward0 lengths offsets"),
 )
