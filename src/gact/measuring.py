@@ -21,6 +21,7 @@ from .precision.aside import preserved_state
 from .precision.controller import Controller
 from .precision.graph import Roots, saves_of
 from .precision.measurement import Measured
+from .precision.probe import Snapshot
 from .saved.ledger import Ledger
 from .saved.steps import Step
 from .text import mebibytes
@@ -94,19 +95,23 @@ class Measuring:
         if begun.creates_graph or step.inner.is_asked_for or not controller.is_joint:
             yield
             return
-        snapshot = controller.snapshot
+        snapshot, taken = controller.snapshot, None
         if measured is not None and self._lock.acquire(blocking=False):
             try:
-                self._measure(measured, step, roots)
+                taken = self._measure(measured, step, roots)
             finally:
                 self._lock.release()
-        if snapshot is None or controller.snapshot is not snapshot:
-            yield
+        with contextlib.nullcontext() if taken is None else taken.own_gradient(roots):
+            if snapshot is None or controller.snapshot is not snapshot:
+                yield
+                snapshot = None
+            else:
+                with snapshot.next_gradient(roots):
+                    yield
+        if snapshot is None:
             controller.take_up()
             self._tell()
             return
-        with snapshot.next_gradient(roots):
-            yield
         controller.learn_variance(snapshot)
         controller.take_up()
         self._tell()
@@ -117,16 +122,18 @@ class Measuring:
         """Meanwhile, backward passes over the graph of a step are somebody's own and measure nothing."""
         return self._lock
 
-    def _measure(self, measured: Measured, step: Step, roots: Roots) -> None:
+    def _measure(self, measured: Measured, step: Step, roots: Roots) -> Snapshot | None:
+        """Measures; returns the sample of the gradient that was taken."""
         controller = self._controller
         if controller.failure:
-            return
+            return None
         passes = controller.passes
         with step.inner.closed():
-            controller.measure(measured, roots, preserved_state(self._model, roots))
+            taken = controller.measure(measured, roots, preserved_state(self._model, roots))
         self._tell()
         if controller.passes > passes and controller.reach is not None:
             _log.info(self._line(measured.number, controller.passes - passes))
+        return taken
 
     def _line(self, number: int, passes: int) -> str:
         """What a measurement has come to, for the log."""

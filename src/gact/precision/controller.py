@@ -140,8 +140,10 @@ class Controller(Joint):
         """Whether all ranks run the backward pass of this step, so that they may exchange what they found."""
         return self.replicas.group is None or self.replicas.reduces
 
-    def measure(self, measured: Measured, roots: Roots, aside: AbstractContextManager[Callable[[], None]]) -> None:
-        """Runs a measurement and chooses widths anew.
+    def measure(
+        self, measured: Measured, roots: Roots, aside: AbstractContextManager[Callable[[], None]]
+    ) -> Snapshot | None:
+        """Runs a measurement and chooses widths anew; returns the sample of the gradient that was taken.
 
         Args:
             measured: That of the step.
@@ -149,7 +151,7 @@ class Controller(Joint):
             aside: What our passes run in; gives what is called after each.
         """
         if not self._is_awaited():
-            return
+            return None
         result: Result | None = None
         try:
             with aside as put_back:
@@ -162,6 +164,7 @@ class Controller(Joint):
             self._tell(result, measured.number)
         elif result is not None:
             self.learn(result, measured.number)
+        return None if result is None else result.snapshot
 
     def learn(self, result: Result, number: int) -> None:
         """Learns from what was measured in a step."""

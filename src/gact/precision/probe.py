@@ -201,26 +201,36 @@ class Snapshot:
         """
         ours = {id(reference()) for reference in self._leaves}
         self._fits = ours == {id(leaf.tensor) for leaf in leaves_of(roots)}
-        if not self._fits:
+        with self._reading(roots, self._next) if self._fits else contextlib.nullcontext():
             yield
-            return
+
+    @contextlib.contextmanager
+    def own_gradient(self, roots: Roots) -> Iterator[None]:
+        """Reads the gradient of the same pass anew, with the hooks of users that rested while it was measured."""
+        read: list[Tensor | None] = [None] * len(self._read)
+        with self._reading(roots, read):
+            yield
+        self._read = [old if new is None else new for old, new in zip(self._read, read, strict=True)]
+
+    @contextlib.contextmanager
+    def _reading(self, roots: Roots, into: list[Tensor | None]) -> Iterator[None]:
         started: list[int] = []
         handles = [node.register_prehook(lambda _: started.append(graph_task())) for node in roots.nodes]
         for index, reference in enumerate(self._leaves):
             leaf = reference()
             if leaf is not None and leaf.requires_grad:
-                handles.append(leaf.register_hook(self._reader(index, started)))
+                handles.append(leaf.register_hook(self._reader(into, index, started)))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _reader(self, index: int, started: list[int]) -> Callable[[Tensor | None], None]:
+    def _reader(self, into: list[Tensor | None], index: int, started: list[int]) -> Callable[[Tensor | None], None]:
         def hook(gradient: Tensor | None) -> None:
             if gradient is None or graph_task() not in started:
                 return  # of a pass that another thread runs over the same leaves
-            self._next[index], self._numel[index] = _sample(gradient, _KEPT)
+            into[index], self._numel[index] = _sample(gradient, _KEPT)
 
         return hook
 
