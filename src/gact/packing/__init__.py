@@ -11,7 +11,7 @@
 * ``steep``: what a steep function further on reads gives way to its values.
 * ``divided``: how much of what is divided by is rounding of codes behind it.
 * ``reading``: what nodes hold in their slots, read in the forward pass.
-* ``decays``: exponentials that others undo, and what was multiplied by them.
+* ``decays``: exponentials that others undo, and what was multiplied by them. ``masked``: functions of masked values.
 * ``casting``: switches autocast off meanwhile.
 * ``holding``: the ways to hold it: shared, rebuilt, cast, in a code, elsewhere, or as it is.
 * ``coding``: how a region is coded.

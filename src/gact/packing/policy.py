@@ -13,7 +13,7 @@ from torch.autograd.graph import Node
 from ..codecs.groups import DTYPES as FLOATS
 from ..codecs.groups import Groups
 from ..codecs.integers import DTYPES as INTEGERS
-from ..operators.forms import BENT, MIDDLES
+from ..operators.forms import BENT, LOGARITHMS, MIDDLES
 from ..operators.need import VALUE, Need, exact
 from ..operators.steep import is_logarithm
 from ..operators.table import need_of
@@ -22,6 +22,7 @@ from ..saved.origins import NARROW
 from ..saved.parameters import PLAIN
 from .decays import is_decay
 from .lossless import lossless
+from .masked import is_of_fills
 from .rules import Rule
 
 _DTYPES = FLOATS | INTEGERS | {torch.bool}
@@ -29,6 +30,7 @@ _DTYPES = FLOATS | INTEGERS | {torch.bool}
 # start (pixels): at 4 bits the images alone made three quarters of ResNet-50's gradient noise.
 _DATA_BITS = 8
 _LOGARITHM = exact("a factor that is a logarithm")
+_OF_FILLS = exact("of masked values that are multiplied")
 _DECAY = exact("exponentials that others undo")
 
 
@@ -72,6 +74,8 @@ def need(node: Node, slot: str, region: Tensor, is_data: bool) -> Need:
         return _LOGARITHM
     if needed.kind == "value" and is_decay(node, slot, region):
         return _DECAY
+    if needed.kind == "value" and needed.form != LOGARITHMS and is_of_fills(node, needed):
+        return _OF_FILLS
     is_plain = needed.kind == "value" and needed.prior_bits == 1 and (not needed.form or needed.form in BENT)
     return _of_data(needed) if is_data and is_plain else needed
 

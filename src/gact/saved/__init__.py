@@ -12,6 +12,6 @@
 * ``straight``: codes that one function reads become plain where somebody else reads the values too.
 * ``carried``: what a checkpoint holds past all hooks. ``made``: what a forward pass has made without a gradient.
 * ``coarse``: which width a code must have for a function that turns, and what it holds exactly. ``reaches``: how wide
-  its groups are then. ``saturated``: which groups of a tanh it holds exactly.
+  its groups are then. ``saturated``: which groups of a tanh it holds exactly. ``filled``: numbers that stand for masks.
 * ``late``: a compressor that is copied with its model is made when it is used.
 """

@@ -24,6 +24,7 @@ from ..codecs.transformed import Transformed
 from ..operators.need import Need
 from .base import Held
 from .encoded import Encoded
+from .filled import LEAST, has_fills
 from .held import WIDEST
 from .reaches import beyond, counted
 
@@ -39,6 +40,8 @@ _ERROR = 5 / 8
 def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
     """The least width from one on at which steps are small enough; more than ``WIDEST`` if none is.
 
+    Where a function does not turn, it is more only for a region with fills (``filled.py``).
+
     If that is the width which was asked for, the code holds exactly from now on what is too coarse.
 
     Where a rule of the user's has fixed the greatest, it is that at most.
@@ -50,9 +53,11 @@ def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         bits: The width.
     """
     turn = need.turn
-    if not turn or not is_at_hand(region) or _are_small(code, _range(bits, turn)):
+    if not is_at_hand(region) or _are_small(code, _range(bits, turn) if turn else LEAST):
         return bits
     most = need.max_bits if need.max_bits < WIDEST else WIDEST + 1
+    if not turn:
+        return WIDEST + 1 if most > WIDEST and _has_many_fills(code, region) else bits
     widths = range(bits, min(most, WIDEST) + 1)
     counts, total = counted(code, region, [_range(width, turn) for width in widths])
     # An element takes its own bits, and those of its place where it is alone.
@@ -63,6 +68,20 @@ def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
     if least == bits and counts[0] and bits in costs:
         code.set_aside(region, beyond(code, region, _range(bits, turn)))
     return least
+
+
+def _has_many_fills(code: Groups, region: Tensor) -> bool:
+    """Whether a region has values beside fills in many groups; those of few groups are held exactly from now on."""
+    if isinstance(code, Transformed) and code.transform.line is None and not isinstance(code.transform, Boxes):
+        return False
+    flat, units = flat_of(region.detach()), beyond(code, region, LEAST)
+    if not has_fills(flat[code.elements_of(units, flat.numel())]):
+        return False
+    (count,), total = counted(code, region, [LEAST])
+    if count > _SHARE * total:
+        return True
+    code.set_aside(region, units)
+    return False
 
 
 def is_fine(held: Held, region: Tensor, need: Need) -> bool:
