@@ -12,6 +12,7 @@ import test_gradients_steep as steep
 import torch
 import torch.nn.functional as F
 from kinds import Kinds
+from torch.utils.checkpoint import checkpoint
 
 KINDS = Kinds()
 CHOSEN = (
@@ -78,6 +79,55 @@ def compiled_near_the_optimum(name):
 
     torch._dynamo.reset()
     return last, torch.compile(loss, backend="aot_eager")
+
+
+BLOCKS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "dropout": lambda h: F.dropout(F.relu(h), 0.3),
+    "softmax": lambda h: h.softmax(-1) * h,
+    "norm": lambda h: F.layer_norm(h, (64,)).tanh(),
+    "largest": lambda h: h * (h > h.median(-1, keepdim=True).values),
+    "logarithm": lambda h: (h.softmax(-1) * (h > 0) + 1e-6).log(),
+}
+
+
+@KINDS.of(*BLOCKS)
+def compiled_checkpoint(name):
+    """A checkpoint inside of compiled code: backward computes the block again of what is held."""
+    model = torch.nn.ModuleList(torch.nn.Linear(64, 64) for _ in range(4))
+    x, t = torch.randn(256, 64), torch.randn(256, 64)
+
+    def block(first, second, h):
+        return h + second(BLOCKS[name](first(h)))
+
+    def loss():
+        h = checkpoint(block, model[0], model[1], x, use_reentrant=False)
+        h = checkpoint(block, model[2], model[3], h, use_reentrant=False)
+        return (h * t).mean()
+
+    torch._dynamo.reset()
+    return model, torch.compile(loss, backend="aot_eager")
+
+
+@KINDS.of("expand", "slice", "rows")
+def compiled_views(name):
+    """What backward reads is part of a value, or shows its elements more than once."""
+    model, x, t = torch.nn.Linear(64, 128), torch.randn(64, 64), torch.randn(64, 64, 64)
+    views = {
+        "expand": lambda h: h[:, None].expand(64, 64, 128)[..., :64],
+        "slice": lambda h: h[:, 32:96] + t,
+        "rows": lambda h: h.unfold(1, 64, 1)[:, 1:],
+    }
+
+    def loss():
+        h = model(x)
+        v = views[name](h.tanh())
+        v = v.expand(64, 64, v.shape[-1])[..., :64]
+        return (v * F.gelu(h[:, None, : v.shape[-1]]) * t[..., : v.shape[-1]]).mean()
+
+    torch._dynamo.reset()
+    return model, torch.compile(loss, backend="aot_eager")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -7,8 +7,9 @@ generators, ``readings`` what is read of them, ``formulas`` which of it torch mu
 makes the ``plan`` of what is held and how, by the ``lines`` between values, ``probabilities`` of what losses read,
 ``norms`` of statistics, ``signs`` of what is one of three numbers, and ``steep``, ``divided`` and ``decays`` of what a
 steep function, a division or another exponential reads further on, ``shared`` has one value held for several that are
-functions of it, whose bends ``turns`` tells, ``rebuild`` changes the two graphs, ``accounts`` tells what plain code
-would save, ``places`` names the places in the network, and ``values`` tells what is known of a tensor by then. The
+functions of it, whose bends ``turns`` tells, ``bytes`` sees that no more is held than torch saved, ``rebuild`` changes
+the two graphs, ``accounts`` tells what plain code would save, ``places`` names the places in the network, and
+``values`` tells what is known of a tensor by then. The
 edited graphs call the operators of ``handles``, which at run time go to the ``receiver`` of the thread: the same ways
 of holding, widths, rules and report as outside of compiled code. See ``docs/compiled.md``.
 """

@@ -39,18 +39,19 @@ class Choice:
         joint: The forward graph and what backward reads.
 
     Attributes:
+        joint: See above.
         plan: The result.
         lines: Tells which values are lines of others.
     """
 
     def __init__(self, joint: Joint) -> None:
-        self._joint = joint
+        self.joint = joint
         self.plan = Plan()
         self._roots: dict[fx.Node, frozenset[fx.Node]] = {}
         self._had: dict[fx.Node, bool] = {}
         self._saved = frozenset(joint.saved)
         self._signs: set[fx.Node] = set()
-        self.lines = Lines(joint, self.plan, self.can_be_had, self._keep)
+        self.lines = Lines(joint, self.plan, self.can_be_had, self.keep)
         needs = needs_of(joint)
         self._hold_exactly(needs)
         self._hold_discrete(needs)
@@ -66,12 +67,12 @@ class Choice:
 
     def _is_had(self, node: fx.Node) -> bool:
         plan = self.plan
-        if node in plan.kept or node in self._signs or self._joint.is_free(node):
+        if node in plan.kept or node in self._signs or self.joint.is_free(node):
             return True
         if node in plan.packed:
             return plan.packed[node].kind != "value"
         inputs = node.all_input_nodes
-        return bool(inputs) and self._joint.is_cheap(node) and all(map(self.can_be_had, inputs))
+        return bool(inputs) and self.joint.is_cheap(node) and all(map(self.can_be_had, inputs))
 
     def roots(self, node: fx.Node) -> frozenset[fx.Node]:
         """The saved values from which backward computes a node as torch divided the graph."""
@@ -79,20 +80,37 @@ class Choice:
         if found is None:
             if node in self._saved:
                 found = frozenset((node,))
-            elif self._joint.is_free(node):
+            elif self.joint.is_free(node):
                 found = frozenset()
             else:
                 found = frozenset().union(*(self.roots(each) for each in node.all_input_nodes))
             self._roots[node] = found
         return found
 
-    def _keep(self, node: fx.Node, why: str) -> None:
-        """Holds a node exactly: as a code without loss if it is no float."""
-        if self._joint.is_free(node) and node not in self._saved:
+    def is_made_of(self, node: fx.Node, given: frozenset[fx.Node]) -> bool:
+        """Whether backward can compute a node of some that are given, as torch divided the graph.
+
+        Args:
+            node: The node.
+            given: The others.
+        """
+        if node in given or self.joint.is_free(node):
+            return True
+        inputs = node.all_input_nodes
+        return bool(inputs) and self.joint.is_cheap(node) and all(self.is_made_of(each, given) for each in inputs)
+
+    def keep(self, node: fx.Node, why: str) -> None:
+        """Holds a node exactly: as a code without loss if it is no float.
+
+        Args:
+            node: The node.
+            why: The reason.
+        """
+        if self.joint.is_free(node) and node not in self._saved:
             return
         if node in self.plan.kept:
             return
-        if not is_float(node) and node not in self._joint.inputs and can_be_coded(node):
+        if not is_float(node) and node not in self.joint.inputs and can_be_coded(node):
             self.plan.packed[node] = Need("exact")
         else:
             self.plan.kept[node] = why
@@ -103,14 +121,14 @@ class Choice:
         for node, need in needs.items():
             if need.kind in ("value", "mask") and can_be_coded(node) and is_float(node):
                 continue
-            if is_symbol(node) or self._joint.is_free(node):
+            if is_symbol(node) or self.joint.is_free(node):
                 continue
             if not is_float(node) and tensor_of(node) is not None:
                 continue  # discrete values come next
-            roots = [each for each in self.roots(node) if is_float(each) and not self._joint.is_free(each)]
+            roots = [each for each in self.roots(node) if is_float(each) and not self.joint.is_free(each)]
             alone = tensor_of(node) is not None and numel(node) < sum(map(numel, roots))
             for each in [node] if alone else self.roots(node):
-                self._keep(each, "small" if is_small(each) and need.kind == "value" else need.why or "small")
+                self.keep(each, "small" if is_small(each) and need.kind == "value" else need.why or "small")
 
     def _hold_discrete(self, needs: dict[fx.Node, Need]) -> None:
         """Holds truth values and integers: what they are made of if that is exact, else they themselves."""
@@ -118,17 +136,17 @@ class Choice:
             if is_float(node) or tensor_of(node) is None or self.can_be_had(node):
                 continue
             if any(is_float(each) for each in self.roots(node) if each not in self.plan.kept):
-                self._keep(node, "compared")
+                self.keep(node, "compared")
             else:
                 for each in self.roots(node):
-                    self._keep(each, "index")
+                    self.keep(each, "index")
 
     def _hold_signs(self, needs: dict[fx.Node, Need]) -> None:
         """Holds floats that are signs as integers."""
         for node in needs:
-            if not self.can_be_had(node) and (integers := as_integer(node, self._joint, self.plan)) is not None:
+            if not self.can_be_had(node) and (integers := as_integer(node, self.joint, self.plan)) is not None:
                 self._signs.add(node)
-                self._keep(integers, WHY)
+                self.keep(integers, WHY)
 
     def _masks(self, needs: dict[fx.Node, Need]) -> Iterator[fx.Node]:
         """Truth values and integers from which values are computed that are read."""
@@ -147,9 +165,9 @@ class Choice:
 
     def _hold_values(self, needs: dict[fx.Node, Need]) -> None:
         wanted = {node: need for node, need in needs.items() if is_float(node) and not self.can_be_had(node)}
-        for logarithm, need in taken_out(wanted, self._joint):
+        for logarithm, need in taken_out(wanted, self.joint):
             if need is None:
-                self._keep(logarithm, WEIGHED)
+                self.keep(logarithm, WEIGHED)
             else:
                 self.plan.packed[logarithm] = need
         # The bound of attention's scores is taken of queries and keys themselves.
@@ -159,12 +177,12 @@ class Choice:
             line = [each for each in lines[node] if can_be_coded(each)]
             if not line:
                 for each in self.roots(node):
-                    self._keep(each, "overlapping elements")
+                    self.keep(each, "overlapping elements")
                 continue
             # The nearest of those that most readers share.
             chosen = max(line, key=lambda each: shared[each])
             if self._is_steep(maker := self.lines.maker(chosen)):
-                self._keep(chosen, "steep function")
+                self.keep(chosen, "steep function")
                 continue
             guarded = not need.form and (name_of(maker.target) in EXPONENTIALS or _is_quotient(maker))
             need = replace(need, form=MAGNITUDES) if guarded else need

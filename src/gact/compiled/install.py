@@ -19,6 +19,7 @@ from ..errors import GactWarning
 from ..operators import aten
 from ..saved.unpacking import unpack
 from . import handles  # noqa: F401 - registers the operators
+from .bytes import bounded
 from .choice import Choice
 from .joint import Joint
 from .rebuild import Rebuild
@@ -131,7 +132,8 @@ def edit(forward: fx.Graph, backward: fx.Graph, outputs: int, static: list[int])
     for node in joint.saved:
         if tensor_of(node) is None and not is_symbol(node):
             raise TypeError(f"{node.name} is saved, of which torch says {type(node.meta.get('val')).__name__}")
-    return (forward, backward) if Rebuild(joint, Sharing(Choice(joint)).run()).run() else None
+    choice = Choice(joint)
+    return (forward, backward) if Rebuild(joint, bounded(choice, Sharing(choice).run())).run() else None
 
 
 def _warn(message: str) -> None:
