@@ -19,7 +19,7 @@ from triton.compiler import ASTSource
 from gact.ops import checks
 from gact.ops.triton.dequantize import dequantize_kernel
 from gact.ops.triton.integers import decode_integers_kernel, encode_integers_kernel
-from gact.ops.triton.launch import THREADS, rows_per_program
+from gact.ops.triton.launch import THREADS, itemsize_of_encoding, rows_per_program
 from gact.ops.triton.masks import decode_mask_kernel, encode_mask_kernel
 from gact.ops.triton.quantize import quantize_kernel
 from gact.ops.triton.rebuild import ITEMSIZE, rebuild_kernel
@@ -92,6 +92,8 @@ class Variant:
     @property
     def tile_itemsize(self) -> int:
         """Bytes of an element as the tile is determined."""
+        if self.op == "quantize":
+            return itemsize_of_encoding(self.dtype.itemsize, self.bits)
         return ITEMSIZE if self.op == "rebuild_into" else self.dtype.itemsize
 
     def constants(self) -> dict[str, Any]:

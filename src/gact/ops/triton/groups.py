@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import checks
 from .dequantize import dequantize_kernel
-from .launch import elements, launch, number_bits, pairs, rounded
+from .launch import elements, itemsize_of_encoding, launch, number_bits, pairs, rounded
 from .quantize import quantize_kernel
 from .rebuild import ITEMSIZE, rebuild_kernel, walk_of
 
@@ -28,7 +28,8 @@ def quantize(x: Tensor, bits: int, group_size: int, seed: int, rounding: int) ->
     shape = (checks.group_count(numel, group_size), 2)
     metadata = torch.empty(shape, dtype=checks.metadata_dtype(x.dtype), device=x.device)
     tensors = (elements(x), codes, pairs(metadata))
-    launch(quantize_kernel, tensors, (seed,), numel, BITS=bits, GROUP=group_size, ROUNDING=checks.ROUNDINGS[rounding])
+    itemsize, how = itemsize_of_encoding(x.element_size(), bits), checks.ROUNDINGS[rounding]
+    launch(quantize_kernel, tensors, (seed,), numel, itemsize, BITS=bits, GROUP=group_size, ROUNDING=how)
     return codes, metadata
 
 

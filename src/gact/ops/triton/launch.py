@@ -13,6 +13,7 @@ from torch import Tensor
 
 THREADS = 128
 ACCESS_BYTES = 16
+_IS_CRAMPED = triton.__version__.startswith("3.7.")
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -21,6 +22,20 @@ def rows_per_program(group_size: int, itemsize: int) -> int:
     eighth = group_size // 8
     elements = min(ACCESS_BYTES // itemsize, eighth)
     return max(THREADS * elements // eighth, 1)
+
+
+def itemsize_of_encoding(itemsize: int, bits: int) -> int:
+    """Bytes of an element as the tile of an encoding kernel is determined.
+
+    The compiler of Triton 3.7, which torch 2.13 comes with, gives threads that encode 16 bytes of each section 228 to
+    254 registers where elements have two bytes and codes not 4 to 6 bits, so that two programs run at once and not
+    four. There they take 8 bytes.
+
+    Args:
+        itemsize: Bytes of an element.
+        bits: Width of a code.
+    """
+    return 2 * itemsize if _IS_CRAMPED and itemsize == 2 and not 4 <= bits <= 6 else itemsize
 
 
 @functools.cache
