@@ -32,7 +32,7 @@ from .graph import Roots, leaves_of
 
 SAMPLES = 1 << 15
 """Elements of a leaf's gradient that are read: all up to twice as many, evenly spread ones of a larger gradient."""
-_KEPT = 1 << 11
+_KEPT = 1 << 10
 """The same for what is kept of a gradient until the next step."""
 _TRIES = 8
 _running: set[int] = set()
@@ -115,7 +115,7 @@ class Probe:
                 return gradient  # of a pass that another thread runs over the same leaves
             read[index], self._numel[index] = _sample(gradient, SAMPLES)
             if self._kept is not None:
-                self._kept[index], _ = _sample(gradient, _KEPT)
+                self._kept[index], _ = _memento(gradient)
             # What autograd would hand back is of no use to anybody: something that takes no memory.
             return gradient.new_zeros(()).expand_as(gradient) if gradient.layout is torch.strided else gradient
 
@@ -199,8 +199,7 @@ class Snapshot:
         Args:
             roots: It is read only if they depend on the same leaves: a network may have several losses, by turns.
         """
-        ours = {id(reference()) for reference in self._leaves}
-        self._fits = ours == {id(leaf.tensor) for leaf in leaves_of(roots)}
+        self._fits = {id(each()) for each in self._leaves} == {id(leaf.tensor) for leaf in leaves_of(roots)}
         with self._reading(roots, self._next) if self._fits else contextlib.nullcontext():
             yield
 
@@ -230,7 +229,7 @@ class Snapshot:
         def hook(gradient: Tensor | None) -> None:
             if gradient is None or graph_task() not in started:
                 return  # of a pass that another thread runs over the same leaves
-            into[index], self._numel[index] = _sample(gradient, _KEPT)
+            into[index], self._numel[index] = _memento(gradient)
 
         return hook
 
@@ -260,6 +259,12 @@ def _sample(gradient: Tensor, most: int) -> tuple[Tensor, int]:
     """Evenly spread elements of a gradient, ``most`` or up to twice as many, and how many it has."""
     values = _values(gradient.detach())
     return values.reshape(-1)[:: _spacing(values, most)].clone(), values.numel()
+
+
+def _memento(gradient: Tensor) -> tuple[Tensor, int]:
+    """What is kept of a gradient until the next one: few elements, and half of each."""
+    few, numel = _sample(gradient, _KEPT)
+    return few.bfloat16() if few.dtype == torch.float32 else few, numel
 
 
 def _energies(read: Sequence[Tensor | None], base: Sequence[Tensor | None], numel: Sequence[int]) -> Tensor:
