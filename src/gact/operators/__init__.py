@@ -11,8 +11,8 @@ side a bound itself lies; torch is asked. ``forms``: the form in which a value i
 numbers whose small ones a common step would drown. ``overwriting``: ops that overwrite a view, whose nodes are hidden.
 ``aten``: the same needs by aten operator, for compiled code. ``steep``: what must be exact because of a function
 further on. ``dividing``: what divides, and what lies behind it through sums. ``multiplying``: what a node multiplies
-the gradient by. ``decays``: products with exponentials that others undo. ``exponentials``: those that are normalised in
-the exponent.
+the gradient by. ``decays``: products with exponentials that others undo. ``twice``: factors that one path of
+backward reads twice. ``exponentials``: those that are normalised in the exponent.
 """
 
 from .bounds import prepare

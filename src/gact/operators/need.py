@@ -34,6 +34,7 @@ class Need:
             outweighs the row, it grows from layer to layer. 0 if it takes none.
         turn: Distance within which what backward reads of the value goes a good part of the way from one number to
             another, where it stays: the steps of codes may not be many times as wide. 0 if there is none.
+        step: How large the steps of codes may be. 0 if any may.
         rows: How rows that add to one lie in memory, and so have to when they are decoded; None if there are none.
         times: How many values it stands for in compiled code, whose bits it has together.
     """
@@ -47,6 +48,7 @@ class Need:
     form: str = ""
     row: int = 0
     turn: float = 0.0
+    step: float = 0.0
     rows: Rows | None = None
     times: int = 1
 

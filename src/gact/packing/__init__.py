@@ -10,6 +10,7 @@
 * ``drowned``: whether what is made again has far more rounding than a code of its own would.
 * ``steep``: what a steep function further on reads gives way to its values.
 * ``divided``: how much of what is divided by is rounding of codes behind it.
+* ``twice``: how fine codes must be of what is a factor twice.
 * ``reading``: what nodes hold in their slots, read in the forward pass.
 * ``decays``: exponentials that others undo, and what was multiplied by them. ``masked``: functions of masked values.
 * ``casting``: switches autocast off meanwhile.

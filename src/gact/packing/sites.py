@@ -57,6 +57,7 @@ class Sites:
     Attributes:
         shown: Sites at which values were saved that need not be exact for their own node.
         steep: Those of them that a steep function further on has read.
+        twice: How large the steps may be of what is a factor twice, around a function that turns.
         looks: When it was looked whether what is divided by drowns in their rounding; with whether they are those of
             the division itself.
     """
@@ -64,6 +65,7 @@ class Sites:
     def __init__(self, model: torch.nn.Module | None) -> None:
         self.shown: set[Site] = set()
         self.steep: set[Site] = set()
+        self.twice: dict[Site, float] = {}
         self.looks: dict[tuple[Site, bool], Looks] = {}
         self._known: dict[tuple[str, str, int, int], Site] = {}
         self._paths: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()

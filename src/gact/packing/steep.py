@@ -33,6 +33,7 @@ from ..saved.save import Save
 from .divided import are_narrow_rows, coded_behind, is_drowned, least_of, rows_of
 from .holding import BESIDE, Holding
 from .sites import Looks, Sites
+from .twice import fine_enough
 
 _WHY = "a steep function reads it"
 _NEED = exact(_WHY)
@@ -118,6 +119,7 @@ class Steep:
         if needed.kind != "value":
             return needed
         site, sites = save.place, self._sites
+        needed = fine_enough(save, node, slot, needed, sites)
         if site in sites.shown:
             return _NEED if sites.steep and site in sites.steep else needed
         sites.shown.add(site)

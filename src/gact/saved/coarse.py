@@ -12,6 +12,8 @@ bits, and stays as it is where 8 are not enough.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -52,21 +54,21 @@ def fit(code: Groups, region: Tensor, need: Need, bits: int) -> int:
         need: What must survive of it.
         bits: The width.
     """
-    turn = need.turn
-    if not is_at_hand(region) or _are_small(code, _range(bits, turn) if turn else LEAST):
+    limit = _range(bits, need)
+    if not is_at_hand(region) or _are_small(code, limit if limit < math.inf else LEAST):
         return bits
     most = need.max_bits if need.max_bits < WIDEST else WIDEST + 1
-    if not turn:
+    if limit == math.inf:
         return WIDEST + 1 if most > WIDEST and _has_many_fills(code, region) else bits
     widths = range(bits, min(most, WIDEST) + 1)
-    counts, total = counted(code, region, [_range(width, turn) for width in widths])
+    counts, total = counted(code, region, [_range(width, need) for width in widths])
     # An element takes its own bits, and those of its place where it is alone.
     each = 8 * region.element_size() + (32 if total == region.numel() else 0)
     shares = [count / max(total, 1) for count in counts]
     costs = {width: width + each * share for width, share in zip(widths, shares, strict=True) if share <= _SHARE}
     least = min(costs, key=costs.__getitem__, default=most)
     if least == bits and counts[0] and bits in costs:
-        code.set_aside(region, beyond(code, region, _range(bits, turn)))
+        code.set_aside(region, beyond(code, region, limit))
     return least
 
 
@@ -94,8 +96,8 @@ def is_fine(held: Held, region: Tensor, need: Need) -> bool:
         region: The region.
         need: What must survive of it.
     """
-    turn, bits = need.turn, held.bits
-    if not turn or bits > WIDEST or not is_at_hand(region):
+    bits = held.bits
+    if not (need.turn or need.step) or bits > WIDEST or not is_at_hand(region):
         return True
     if need.max_bits < WIDEST and bits >= need.max_bits:
         return True  # a rule of the user's
@@ -105,7 +107,7 @@ def is_fine(held: Held, region: Tensor, need: Need) -> bool:
     if isinstance(code, Groups):
         return fit(code, region, need, bits) <= bits
     least, most = torch.aminmax(region.detach())
-    limit = _range(bits, turn)
+    limit = _range(bits, need)
     if float(most) - float(least) <= limit:
         return True
     decoded = flat_of(held.decode(Layout(region.size(), region.stride(), region.size())))
@@ -113,9 +115,10 @@ def is_fine(held: Held, region: Tensor, need: Need) -> bool:
     return float(error) * ((1 << bits) - 1) / _ERROR <= limit
 
 
-def _range(bits: int, turn: float) -> float:
+def _range(bits: int, need: Need) -> float:
     """Range that a group may have at a width."""
-    return ((1 << bits) - 1) * _MOST[bits] * turn
+    step = min(_MOST[bits] * need.turn or math.inf, need.step or math.inf)
+    return ((1 << bits) - 1) * step
 
 
 def _are_small(code: Groups, limit: float) -> bool:
