@@ -8,7 +8,8 @@ cancels. So what lies behind a steep function by selecting and linear ops stays 
 matrix products too. Divisions and roots do not: the greatest of a row is part of its sum, of its norm and of the sum
 of its exponentials, which are then far from the pole wherever the greatest is not small.
 Functions of matrices (inverses, solutions, factors, determinants) multiply the gradient by the condition number. They
-look as far as logarithms do.
+look as far as logarithms do, and so do acos, asin, atanh and acosh, whose pole is at one: what is near it may be a sum
+of any terms, as the cosine of two vectors and the trace of a rotation are.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _LOGARITHMS = """
     LogBackward0 LogitBackward0 SpecialEntrBackward0 XlogyBackward1
 """
 _POLES = """
-    AcosBackward0 AsinBackward0 AtanhBackward0 ErfinvBackward0 ReciprocalBackward0 RsqrtBackward0 SpecialNdtriBackward0
-    SqrtBackward0
+    ErfinvBackward0 ReciprocalBackward0 RsqrtBackward0 SpecialNdtriBackward0 SqrtBackward0
 """
+_POLES_AT_ONE = "AcosBackward0 AcoshBackward0 AsinBackward0 AtanhBackward0"
 _MATRIX_FUNCTIONS = """
     CholeskyBackward0 CholeskyInverseBackward0 LinalgCholeskyExBackward0 LinalgDetBackward0 LinalgEigBackward0
     LinalgEighBackward0 LinalgInvExBackward0 LinalgLstsqBackward0 LinalgLuFactorExBackward0 LinalgLuSolveBackward0
@@ -47,6 +48,7 @@ _BACK_AT = {
     "Atan2Backward0": 0,
     **dict.fromkeys(_LOGARITHMS.split(), 0),
     **dict.fromkeys(_POLES.split(), 0),
+    **dict.fromkeys(_POLES_AT_ONE.split(), 0),
     "XlogyBackward0": 1,
     "SpecialXlog1PyBackward0": 1,
     "DivBackward0": 1,
@@ -56,7 +58,7 @@ _BACK_AT = {
 """Which argument each is steep in."""
 _DIVISIONS = frozenset({"AddcdivBackward0", "DivBackward0"})
 _OF_MATRICES = frozenset([*_MATRIX_FUNCTIONS.split(), "CholeskySolveBackward0", "TriangularSolveBackward0"])
-_SUMMING = _OF_MATRICES.union(_LOGARITHMS.split(), ["XlogyBackward0", "SpecialXlog1PyBackward0"])
+_SUMMING = _OF_MATRICES.union(_LOGARITHMS.split(), _POLES_AT_ONE.split(), ["XlogyBackward0", "SpecialXlog1PyBackward0"])
 _BOTH = frozenset({"Atan2Backward0"})
 """Steep in their second argument too."""
 
@@ -64,7 +66,7 @@ _OWN = """
     CeluBackward0 EluBackward0 Exp2Backward0 ExpBackward0 Expm1Backward0 MaskedSoftmaxBackward0 PowBackward2
     SafeSoftmaxBackward0 SigmoidBackward0 SoftmaxBackward0 SoftplusBackward0 TanhBackward0
 """
-_PRODUCTS = "AddcmulBackward0 DivBackward0 LerpBackward1 MulBackward0 PowBackward0"
+_PRODUCTS = "AddcmulBackward0 DivBackward0 LerpBackward1 LinalgCrossBackward0 MulBackward0 PowBackward0"
 MATRICES = frozenset({"BmmBackward0", "DotBackward0", "MmBackward0", "MvBackward0"})
 OWN = frozenset(_OWN.split())
 """Functions that are not steep themselves and multiply the gradient by their own result, or by what it tells."""
@@ -82,7 +84,7 @@ _THROUGH = """
     Stack Sub T Take Threshold ToCopy Topk Transpose Tril Triu Unbind UnsafeSplit UnsafeView Unsqueeze View Where
 """
 _SUMS = """
-    Cumprod Cumsum IndexAdd Mean Prod Reciprocal Rsqrt ScatterAdd Sqrt Sum
+    Cumprod Cumsum IndexAdd LinalgVectorNorm Mean Norm Prod Reciprocal Rsqrt ScatterAdd Sqrt Sum
 """
 
 
@@ -95,9 +97,9 @@ ON_THE_WAY = _numbered(_THROUGH) | {"CopySlices"}
 _SUMMED = _numbered(_SUMS)
 
 _OF_TENSORS = """
-    acos addcdiv arccos arcsin arctan2 arctanh asin atan2 atanh cholesky cholesky_inverse cholesky_solve det digamma
-    div divide erfinv float_power inverse lgamma log log10 log1p log2 logdet logit lu_solve pinverse pow reciprocal
-    rsqrt slogdet sqrt svd triangular_solve true_divide xlogy __div__ __idiv__ __ipow__ __itruediv__ __pow__
+    acos acosh addcdiv arccos arccosh arcsin arctan2 arctanh asin atan2 atanh cholesky cholesky_inverse cholesky_solve
+    det digamma div divide erfinv float_power inverse lgamma log log10 log1p log2 logdet logit lu_solve pinverse pow
+    reciprocal rsqrt slogdet sqrt svd triangular_solve true_divide xlogy __div__ __idiv__ __ipow__ __itruediv__ __pow__
     __rdiv__ __rtruediv__ __truediv__
 """
 _LINALG = """
@@ -232,12 +234,24 @@ _LOOKED_AT = {
     "ReciprocalBackward0": ("result", 1.0),
     "SqrtBackward0": ("result", 2.0),
     "RsqrtBackward0": ("result", 2.0),
+    **dict.fromkeys(_POLES_AT_ONE.split(), ("self", 1.0)),
 }
+_NEAR_ONE = 0.1
+"""Farther from one than that, what has its pole there is not steep."""
 
 
 def looked_at(node: Node) -> str:
     """The slot of a steep node whose values tell how steep it is; "" if none does."""
     return _LOOKED_AT.get(node.name(), ("", 0.0))[0]
+
+
+def tells_of_sums(node: Node) -> bool:
+    """Whether the values of a steep node tell how steep it is whatever they are sums of.
+
+    Args:
+        node: The node.
+    """
+    return node.name() in _POLES_AT_ONE.split()
 
 
 def span(node: Node, value: Tensor) -> float:
@@ -249,6 +263,8 @@ def span(node: Node, value: Tensor) -> float:
     """
     if not value.numel():
         return 1.0
+    if tells_of_sums(node):
+        return math.inf if float((value.detach().abs() - 1).abs().amin()) < _NEAR_ONE else 1.0
     sizes = value.detach().abs() if node.name() != "Log1PBackward0" else (value.detach() + 1).abs()
     least, most = (float(each) for each in sizes.aminmax())
     found = math.inf if not least > 0 else most / least

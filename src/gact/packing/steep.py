@@ -22,7 +22,7 @@ from ..autograd.nodes import saves_of
 from ..codecs.exact import Exact
 from ..operators.dividing import NORMALISING, dividing_nodes
 from ..operators.need import Need, exact
-from ..operators.steep import MULTIPLYING, looked_at, multiplying_behind, span, steep_nodes
+from ..operators.steep import MULTIPLYING, looked_at, multiplying_behind, span, steep_nodes, tells_of_sums
 from ..records import Decision, Site
 from ..saved.encoded import Encoded
 from ..saved.identity import locate
@@ -195,10 +195,10 @@ class Steep:
             saves = [save for save in saves if save.layout.size.numel() == alike]
         if not saves:
             return
-        steepness = math.inf if value is None else span(node, value)
+        steepness, told = math.inf if value is None else span(node, value), tells_of_sums(node)
         for save in saves:
             # Elements that were selected or added say nothing of those that were not.
-            alike = value is not None and save.layout.size.numel() == value.numel()
+            alike = told or (value is not None and save.layout.size.numel() == value.numel())
             if not alike or steepness > _STEEP:
                 self._keep(save, not alike or steepness > _FAR)
 
