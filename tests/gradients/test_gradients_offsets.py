@@ -46,6 +46,47 @@ def softmax(shape, offset):
     return model, loss
 
 
+SHARES = {
+    "divided": lambda e: e / e.sum(-1, keepdim=True),
+    "shifted": lambda e: e / (e.sum(-1) + 1e-6)[..., None],
+    "multiplied": lambda e: e.sum(-1, keepdim=True).reciprocal() * e,
+    "of the mean": lambda e: e / e.mean(-1, keepdim=True) / e.shape[-1],
+    "masked": lambda e: SHARES["divided"](e * (torch.arange(e.shape[-1]) % 3 > 0)),
+}
+
+
+@KINDS.of(*((way, size, offset) for way in SHARES for size in (1.0, 3.0) for offset in (0.0, 1000.0)))
+def softmax_by_hand(way, size, offset):
+    model, x, t = mlp(32, 96), torch.randn(256, 32), torch.rand(256, 96) * 100
+    values = torch.rand(96, 96) * 100 + offset
+
+    def loss():
+        logits = size * model(x)
+        e = torch.exp(logits - logits.amax(-1, keepdim=True).detach())
+        return F.smooth_l1_loss(SHARES[way](e) @ values, t + offset)
+
+    return model, loss
+
+
+@KINDS.of(0.0, 1000.0)
+def attention_by_hand(offset):
+    model, x, t = mlp(32, 96), torch.randn(256, 32), torch.rand(4, 64, 32) * 100
+
+    def loss():
+        a, b, c = model(x).view(4, 64, 3, 32).unbind(2)
+        scores = a @ b.mT
+        return F.smooth_l1_loss(SHARES["divided"](scores.exp()) @ (c * 30 + offset), t + offset)
+
+    return model, loss
+
+
+@KINDS.of(0.0, 1000.0)
+def gates_of_a_router(offset):
+    model, x, t = mlp(32, 64), torch.randn(256, 32), torch.rand(256, 32) * 100
+    values = torch.rand(64, 32) * 100 + offset
+    return model, lambda: F.smooth_l1_loss(SHARES["divided"](model(x).sigmoid()) @ values, t + offset)
+
+
 @KINDS.of(0.0, 100.0)
 def transport(offset):
     """The cost of a plan, of which rows and columns are normalised in turn."""

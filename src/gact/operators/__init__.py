@@ -13,6 +13,7 @@ numbers whose small ones a common step would drown. ``overwriting``: ops that ov
 further on. ``dividing``: what divides, and what lies behind it through sums. ``multiplying``: what a node multiplies
 the gradient by. ``decays``: products with exponentials that others undo. ``twice``: factors that one path of
 backward reads twice. ``exponentials``: those that are normalised in the exponent.
+``shares``: what is divided by its own sum.
 """
 
 from .bounds import prepare

@@ -22,6 +22,7 @@ from ..autograd.nodes import saves_of
 from ..codecs.exact import Exact
 from ..operators.dividing import NORMALISING, dividing_nodes
 from ..operators.need import Need, exact
+from ..operators.shares import summed_over
 from ..operators.steep import MULTIPLYING, looked_at, multiplying_behind, span, steep_nodes, tells_of_sums
 from ..records import Decision, Site
 from ..saved.encoded import Encoded
@@ -30,6 +31,7 @@ from ..saved.kept import Kept, Watch
 from ..saved.ledger import Ledger
 from ..saved.packed import Packed
 from ..saved.save import Save
+from ..saved.totals import Totals
 from .divided import are_narrow_rows, coded_behind, is_drowned, least_of, rows_of
 from .holding import BESIDE, Holding
 from .sites import Looks, Sites
@@ -120,6 +122,9 @@ class Steep:
             return needed
         site, sites = save.place, self._sites
         needed = fine_enough(save, node, slot, needed, sites)
+        dims = summed_over(node, slot)
+        if dims is not None and save.tensor is not None:
+            save.totals = Totals(save.tensor, dims)
         if site in sites.shown:
             return _NEED if sites.steep and site in sites.steep else needed
         sites.shown.add(site)

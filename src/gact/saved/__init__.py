@@ -8,6 +8,7 @@
 * ``steps``, ``ledger``: which saves belong together, and their bytes. ``choices``: the forms that their regions had.
 * ``small``: below which size tensors stay as they are.
 * ``base``: what gives a region back, however it is held. ``parts``: the memory behind a tensor of any kind.
+  ``totals``: sums to which what is decoded adds again.
 * ``unpacking``: the hook that gives a tensor back. ``sharded``: one that is spread over ranks.
 * ``straight``: codes that one function reads become plain where somebody else reads the values too.
 * ``carried``: what a checkpoint holds past all hooks. ``made``: what a forward pass has made without a gradient.

@@ -8,6 +8,7 @@ from ..autograd.inner import in_backward
 from ..codecs.layout import Layout
 from .base import Held
 from .steps import Step
+from .totals import Totals
 
 
 class Packed:
@@ -18,14 +19,18 @@ class Packed:
         layout: Size and stride of the saved tensor.
         step: The step it belongs to.
         shares: Whether it may get the tensor that another save of the region got.
+
+    Attributes:
+        totals: What it has to add to; None if it may add to anything.
     """
 
-    __slots__ = ("_shares", "held", "layout", "step")
+    __slots__ = ("_shares", "held", "layout", "step", "totals")
 
     def __init__(self, held: Held, layout: Layout, step: Step, shares: bool = False) -> None:
         self.held = held
         self.layout = layout
         self.step = step
+        self.totals: Totals | None = None
         self._shares = shares
         held.readers += shares
 
@@ -37,5 +42,7 @@ class Packed:
     def unpack(self) -> Tensor:
         """A tensor with the size, stride, dtype and device of the saved one; fresh, but for readers that share it."""
         if self._shares and in_backward():
-            return self.step.sharing.read(self.held, self.layout)
-        return self.held.decode(self.layout)
+            value = self.step.sharing.read(self.held, self.layout)
+        else:
+            value = self.held.decode(self.layout)
+        return value if self.totals is None else self.totals.completed(value)

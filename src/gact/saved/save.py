@@ -16,6 +16,10 @@ from .kept import Copied, Kept
 from .ledger import Extent
 from .packed import Packed
 from .steps import Step
+from .totals import Totals
+
+_WIDEST = 8
+"""Bits of the widest code."""
 
 
 class Queue(Protocol):
@@ -53,6 +57,7 @@ class Save:
         shares: Whether it may be given the tensor that another save of the region was given.
         again: What makes it again from what its node holds, if anything does.
         missed: How often it was looked for in vain.
+        totals: What it has to add to when it is decoded; None if it may add to anything.
         result: What gives it back, once it is settled.
     """
 
@@ -80,6 +85,7 @@ class Save:
         "source",
         "step",
         "tensor",
+        "totals",
     )
 
     def __init__(self, tensor: Tensor, place: Place, number: int, step: Step, queue: Queue) -> None:
@@ -103,6 +109,7 @@ class Save:
         self.is_internal = self.is_local = False
         self.source: Place | None = None
         self.again: Held | None = None
+        self.totals: Totals | None = None
 
     @property
     def place(self) -> Site:
@@ -119,4 +126,8 @@ class Save:
     def settle(self, result: Kept | Copied | Packed) -> None:
         """Takes what gives the tensor back from now on, and lets go of the tensor."""
         self.result = result
+        if self.totals is not None and type(result) is Packed and result.held.bits <= _WIDEST:
+            result.totals = self.totals
+            self.step.ledger.resize(self.place, result.held.decision, self.totals.nbytes)
+        self.totals = None
         self.tensor = self.region = self.again = None
