@@ -22,6 +22,8 @@ from ..ops.schema import LIBRARY
 
 COUNTED = "counted"
 """Need of a value that is made of integers and truth values alone: it may have a code without loss."""
+ADDS = "adds"
+"""Precedes the dimension along which a value adds to one, and whether that is sure."""
 TURN = "turn"
 """Precedes the distance within which what is made of a value turns, and how many values it stands for."""
 _BYTES = 8

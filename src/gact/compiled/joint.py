@@ -20,6 +20,7 @@ from .bends import SHAPED
 from .formulas import products_of_all
 from .readings import nodes_in, readings_of
 from .states import states_of
+from .sums import weighs
 from .values import is_float, is_small, is_symbol, tensor_of
 
 _CHEAP = VIEWS | FACTORS | TERMS | {"full", "neg", "where", "logical_not"}
@@ -167,7 +168,9 @@ class Joint:
         own = tensor_of(node)
         found = tensor_of(saved[0]) if len(saved) == 1 and len(node.all_input_nodes) == 2 else None
         alike = own is not None and found is not None and own.shape == found.shape and own.dtype == found.dtype
-        return saved[0] if alike and not is_small(saved[0]) else None
+        # What adds to one is held by itself: its product with values that have much in common does not cancel.
+        apart = alike and weighs(self.twin[saved[0]])
+        return saved[0] if alike and not apart and not is_small(saved[0]) else None
 
     def _is_discrete(self, node: fx.Node) -> bool:
         """Whether a value is made of truth values and constants by cheap steps: a mask of dropout."""

@@ -15,13 +15,14 @@ from torch import fx
 from ..operators.aten import MAGNITUDES, ROWS
 from ..operators.need import Need
 from .accounts import Accounts
-from .handles import COUNTED, TURN
+from .handles import ADDS, COUNTED, TURN
 from .joint import Joint
 from .places import Places
 from .plan import Plan
 from .probabilities import LOGARITHM
 from .readings import Reading
 from .states import STATE
+from .sums import Row, row_of
 from .values import is_symbol, nbytes, tensor_of
 
 _ops = torch.ops.gact
@@ -182,7 +183,8 @@ class Rebuild:
             need = self._plan.packed[node]
             shared = node in self._joint.inputs or node in self._joint.results
             score = self._score(node, need)
-            arguments = (node, self._places.of(node), _word(need, self._joint.is_counted(node)), 0.0, shared, score)
+            word = _word(need, self._joint.is_counted(node), row_of(node))
+            arguments = (node, self._places.of(node), word, 0.0, shared, score)
             handle = self._joint.add(_ops.pack.default, arguments, {}, node)
             handle.meta = {"val": _ops.pack.default(tensor_of(node), "", "", 0.0, shared, None)}
             self._handles[node] = handle
@@ -258,7 +260,7 @@ def _ratio(share: int | None, node: fx.Node) -> float:
     return (share + 0.5) / nbytes(node) if share else 0.0
 
 
-def _word(need: Need, counted: bool) -> str:
+def _word(need: Need, counted: bool, row: Row | None) -> str:
     if need.kind != "value":
         return "exact"
     if need.form.startswith(LOGARITHM):
@@ -266,7 +268,8 @@ def _word(need: Need, counted: bool) -> str:
     word = COUNTED if counted else "value"
     word = f"{word} {need.min_bits}" if need.min_bits > 1 else word
     word = f"{word} {TURN} {need.turn:.6g} {need.times}" if need.turn else word
-    return f"{word} {need.form}" if need.form in (MAGNITUDES, ROWS) else word
+    word = f"{word} {need.form}" if need.form in (MAGNITUDES, ROWS) else word
+    return word if row is None else f"{word} {ADDS} {row.dim} {int(row.is_sure)}"
 
 
 def _scores(joint: Joint) -> dict[fx.Node, tuple[fx.Node, fx.Node, float | None]]:

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..autograd.inner import in_backward
-from ..autograd.internals import DisableTorchFunction
+from ..autograd.internals import DisableTorchFunction, is_at_hand
 from ..autograd.nodes import saving_number
 from ..codecs.forms import log_probabilities
+from ..codecs.sums import Rows, rows_along
 from ..operators.aten import MAGNITUDES, ROWS
 from ..operators.losses import LOG_PROBABILITIES
 from ..operators.magnitudes import of_even_rows, of_one_magnitude
@@ -33,6 +35,7 @@ from .probabilities import LOGARITHM
 
 _LARGE = "scores are large"
 _ITSELF = 1.0
+_NEXT_TO_NOTHING = 2.0**-16
 _numbers = itertools.count()
 
 
@@ -101,6 +104,7 @@ class Receiver:
     def _hold(
         self, x: Tensor, site: Site, need: str, plain: float, shared: bool, score: Tensor | None, step: Step
     ) -> Save:
+        need, _, adding = need.partition(f" {handles.ADDS} ")
         place = locate(x)
         assert place is not None, "compiled code packs dense tensors alone"
         number = next(_numbers)
@@ -124,7 +128,8 @@ class Receiver:
             holding.leave(save, found.why)
         else:
             is_looked_at = is_data or need.startswith(handles.COUNTED)
-            holding.hold(save, lossless(place.region, is_looked_at) or _need(need, is_data, self._bits))
+            found = lossless(place.region, is_looked_at) or _need(need, is_data, self._bits)
+            holding.hold(save, replace(found, rows=_rows(adding, x)) if adding and found.kind == "value" else found)
         return save
 
     def note(self, kept: Sequence[Tensor], sites: str, parameters: int) -> Step:
@@ -160,6 +165,18 @@ def _looked_at(text: str, x: Tensor) -> Need:
     if text.endswith(MAGNITUDES):
         return of_one_magnitude(None, x)
     return of_even_rows(x) if text.endswith(f" {ROWS}") else VALUE
+
+
+def _rows(text: str, x: Tensor) -> Rows | None:
+    """How rows that add to one lie in memory; None if it is not known that they do."""
+    dim, is_sure = map(int, text.split())
+    if not is_sure:
+        if not is_at_hand(x):
+            return None
+        rest = x.sum(dim, dtype=torch.promote_types(x.dtype, torch.float32)).sub_(1).abs_().amax()
+        if not float(rest) <= max(torch.finfo(x.dtype).eps, _NEXT_TO_NOTHING):
+            return None
+    return rows_along(x, dim)
 
 
 def _need(text: str, is_data: bool, usual: int) -> Need:

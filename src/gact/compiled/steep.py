@@ -17,9 +17,11 @@ from .decays import undone
 from .divided import narrow_rows, read_exactly
 from .joint import Joint
 from .plan import both
+from .sums import normalised
 from .values import can_be_coded, exceeds_one, is_float, reached
 
 _NEED = exact("a steep function reads it")
+_NORMALISED = exact("normalised by a sum")
 _MOST = 256
 """Nodes behind one steep function that are looked at."""
 
@@ -73,7 +75,8 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
     multiplying = {_bare(each) for node, argument in steep for each in _read_behind(node, argument)}
     multiplying.update(_bare(each) for each in (*read_exactly(joint), *undone(joint)) if is_float(each))
     narrow = {_bare(each) for each in narrow_rows(joint)}
-    if multiplying or narrow:
+    sums = {_bare(each) for each in normalised(joint.results)}
+    if multiplying or narrow or sums:
         # What else stands in the forward graph is computed for backward.
         results = (node for node in joint.results if isinstance(node, fx.Node))
         forward = reached(results, lambda node: node.all_input_nodes)
@@ -82,6 +85,8 @@ def needs_of(joint: Joint) -> dict[fx.Node, Need]:
                 continue
             if _is_read(node, multiplying, forward):
                 needs[node] = _NEED
+            elif _is_read(node, sums, forward):
+                needs[node] = _NORMALISED
             elif not need.form and _is_read(node, narrow, forward):
                 needs[node] = replace(need, form=ROWS)
     return needs
