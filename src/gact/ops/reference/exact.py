@@ -112,7 +112,8 @@ def apply_mask_(x: Tensor, codes: Tensor, off: float, on: float) -> None:
     bits = _unpack(codes, 1, x.numel()).bool()
     flat = memory_order(x)
     low, high = _scalar(off, x.dtype, x.device), _scalar(on, x.dtype, x.device)
-    outside = flat * low if low else torch.zeros_like(flat)
+    # Whether it is 0 is asked on the CPU: a device would have to be waited for.
+    outside = flat * low if _scalar(off, x.dtype, torch.device("cpu")) else torch.zeros_like(flat)
     flat.copy_(torch.where(bits, flat * high, outside))
 
 
