@@ -149,8 +149,8 @@ void sample(const void* x, int dtype, const Grid& grid, int64_t start, int64_t g
 // Sums over some bands of boxes, which begin at these elements: see ops/boxsamples.py. The dtype is 0 for float32, 1 for
 // float16, 2 for bfloat16. There may be no transform.
 GACT_EXPORT void gact_box_bands(const void* x, int dtype, int64_t high, int64_t wide, int64_t channels, int64_t tall,
-                                 int64_t broad, const int64_t* starts, int64_t count, int64_t group_size,
-                                 const void* under, double* out) {
+                                int64_t broad, const int64_t* starts, int64_t count, int64_t group_size,
+                                const void* under, double* out) {
   const gact::Grid band{high, wide, channels, tall, broad};
   std::vector<double> sums(7 * count);
   gact::share(count, band.numel(), [&](int64_t begin, int64_t end) {

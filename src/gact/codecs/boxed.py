@@ -18,13 +18,12 @@ import math
 import torch
 from torch import Tensor
 
-from ..autograd.internals import is_at_hand
 from ..ops.boxes import Grid, Look, look_at, unevenness
 from ..ops.boxsamples import Hyperbola, Lines, sampled
 from .bent import Bent
 from .boxes import GROUP, Boxes
 from .channels import in_memory
-from .choice import LEAST
+from .choice import is_looked_at
 from .chunks import flat_of
 from .normalised import Normalised
 from .transforms import FACTOR, Transform
@@ -69,7 +68,7 @@ def boxed(region: Tensor, group_size: int, transform: Transform | None, alike: b
     """
     if group_size < _SMALLEST:
         return None  # who asks for small groups gets them
-    if region.numel() < LEAST or region.dtype == torch.float64 or not is_at_hand(region):
+    if not is_looked_at(region):
         return None
     flat = flat_of(region.detach())
     best, least, under = None, math.inf, _under(transform)

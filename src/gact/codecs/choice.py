@@ -65,6 +65,15 @@ class Kind(NamedTuple):
     form: str
 
 
+def is_looked_at(region: Tensor) -> bool:
+    """Whether a region is large enough for a look, at hand, and of a dtype that boxes and channels are made for.
+
+    Args:
+        region: A dense region of a float dtype.
+    """
+    return region.numel() >= LEAST and region.dtype != torch.float64 and is_at_hand(region)
+
+
 def kind_of(region: Tensor, form: str) -> Kind | None:
     """The kind of a region; None where none is chosen for, which costs no look either.
 
@@ -72,6 +81,6 @@ def kind_of(region: Tensor, form: str) -> Kind | None:
         region: A dense region.
         form: What its consumer reads.
     """
-    if region.numel() < LEAST or region.dtype == torch.float64 or not is_at_hand(region):
+    if not is_looked_at(region):
         return None
     return Kind(tuple(region.size()), region.stride(), str(region.dtype), form)

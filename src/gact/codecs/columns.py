@@ -12,10 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..autograd.internals import is_at_hand
 from ..ops.columns import ROWS, look_at
 from .channels import channels_of, in_memory
-from .choice import LEAST
+from .choice import is_looked_at
 from .chunks import flat_of
 from .normalised import Figures, Normalised
 
@@ -40,10 +39,9 @@ def by_columns(region: Tensor, group_size: int, much: bool = False) -> Normalise
         group_size: Elements of a group.
         much: Whether little is not enough, as where another code would serve.
     """
-    numel = region.numel()
-    if numel < LEAST or region.dtype == torch.float64 or not is_at_hand(region):
+    if not is_looked_at(region):
         return None
-    size, stride = region.size(), region.stride()
+    numel, size, stride = region.numel(), region.size(), region.stride()
     inner, length = _innermost(size, stride, group_size)
     if not _SHORTEST <= length <= _LONGEST or numel // length < ROWS:
         return None

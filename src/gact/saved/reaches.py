@@ -50,8 +50,8 @@ def beyond(code: Groups, region: Tensor, limit: float) -> Tensor:
     """The numbers of units that are wider than a limit, int64.
 
     Args:
-        code: Codes of a region.
-        region: The region.
+        code: See ``counted``.
+        region: Likewise.
         limit: The limit.
     """
     channels = _channels(code, region)

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from ..records import Site
 from .base import Held
+from .held import WIDEST
 from .identity import Place
 from .kept import Copied, Kept
 from .ledger import Extent
 from .packed import Packed
 from .steps import Step
 from .totals import Totals
-
-_WIDEST = 8
-"""Bits of the widest code."""
 
 
 class Queue(Protocol):
@@ -126,7 +124,7 @@ class Save:
     def settle(self, result: Kept | Copied | Packed) -> None:
         """Takes what gives the tensor back from now on, and lets go of the tensor."""
         self.result = result
-        if self.totals is not None and type(result) is Packed and result.held.bits <= _WIDEST:
+        if self.totals is not None and type(result) is Packed and result.held.bits <= WIDEST:
             result.totals = self.totals
             self.step.ledger.resize(self.place, result.held.decision, self.totals.nbytes)
         self.totals = None
